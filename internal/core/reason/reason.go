@@ -8,7 +8,10 @@
 // is generated from the list in list.go.
 package reason
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Code names a reason. It is CamelCase, as Kubernetes wants of a condition.
 type Code string
@@ -62,15 +65,26 @@ type Info struct {
 	Fix     string // what the user does about it; empty when nothing is to do
 }
 
+// infos and byCode are written once, here, and only read afterwards: a plan
+// looks up a code for every Service.
+var (
+	infos  = list()
+	byCode = index(infos)
+)
+
+func index(infos []Info) map[Code]Info {
+	m := make(map[Code]Info, len(infos))
+	for _, i := range infos {
+		m[i.Code] = i
+	}
+	return m
+}
+
 // All returns the list in the order of the documentation.
-func All() []Info { return list() }
+func All() []Info { return slices.Clone(infos) }
 
 // Lookup finds a code on the list.
 func Lookup(code Code) (Info, bool) {
-	for _, i := range list() {
-		if i.Code == code {
-			return i, true
-		}
-	}
-	return Info{}, false
+	i, ok := byCode[code]
+	return i, ok
 }
