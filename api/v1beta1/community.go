@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Community gives names to BGP communities, for use in BGPAdvertisement
+// objects.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name="Communities",type=string,JSONPath=`.spec.communities[*].name`
+// +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].message`,priority=1
+type Community struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the user wants.
+	// +optional
+	Spec CommunitySpec `json:"spec,omitempty"`
+
+	// status is what Herald sees.
+	// +optional
+	Status ConfigurationStatus `json:"status,omitempty"`
+}
+
+// CommunitySpec holds the aliases.
+type CommunitySpec struct {
+	// communities are the aliases. A name may be used once, over all
+	// Community objects.
+	// +optional
+	// +listType=atomic
+	Communities []CommunityAlias `json:"communities,omitempty"`
+}
+
+// CommunityAlias is a name for one community.
+type CommunityAlias struct {
+	// name is what a BGPAdvertisement writes.
+	// +optional
+	Name string `json:"name,omitempty"`
+
+	// value is a standard community (64512:100) or a large community
+	// (large:64512:1:2).
+	// +optional
+	Value string `json:"value,omitempty"`
+}
+
+// CommunityList is a list of Community.
+//
+// +kubebuilder:object:root=true
+type CommunityList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a list.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	// items are the objects.
+	Items []Community `json:"items"`
+}
