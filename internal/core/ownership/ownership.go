@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ownership decides over time who answers for an address.
+//
+// It is a machine: what happened and the time are arguments, one batch of work
+// (Ready) comes out. It reads no clock, blocks on nothing and keeps no
+// goroutine, so a whole cluster of machines runs in one fast test (core/sim).
+// One goroutine owns a Machine.
+//
+//	announce.Plan --SetGroups-->  +---------+
+//	links ------SetInterfaces-->  |         | --Ready.Stop, Start--> L2 responder
+//	gossip ---------Up, Down--->  | Machine | --Ready.Send, State--> gossip
+//	gossip ----------Receive--->  |         | --Ready.Owners-------> reports
+//	clock --------------Tick--->  +---------+
+//
+// The state that nodes share is a table of claims, address -> (epoch, node). Of
+// two claims on one address the higher epoch stands; with equal epochs, the
+// node that comes first in hash order. Merging tables therefore gives the same
+// result in any order and however often, and lost, repeated and late messages
+// do no harm once any later one arrives.
+//
+// A node also publishes a record of itself: its usable interfaces, under a
+// version that only it raises. A node that has not published one cannot own.
+//
+// The owner of a group is its claimant while that is alive and eligible, also
+// when better nodes join: established connections live in its conntrack table.
+// Else it is the first eligible node by preference score and hash, which every
+// node computes alike without a message; that node claims with a higher epoch
+// and answers.
+//
+// Not here yet: a planned hand-over with acknowledgement (Leave names the
+// successors, but does not wait for them), probing for foreign owners before
+// answering, and heartbeats between neighbours, which would feed Up and Down.
+package ownership
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// TickInterval is how often a Machine wants Tick.
+const TickInterval = 100 * time.Millisecond
+
+// Config is what a Machine is made with.
+type Config struct {
+	// Self is the name of this node. Required.
+	Self lb.NodeName
+	// JoinTimeout bounds the wait for a first state sync, after which a node
+	// considers itself alone. Default 3 s.
+	JoinTimeout time.Duration
+	// ClaimTimeout is how long the elected node has to claim a group before
+	// the next in order does (its view of the API server may be stale).
+	// Default 2 s.
+	ClaimTimeout time.Duration
+	// FreezeLimit is the gap between two Ticks after which a node must assume
+	// that the others have declared it dead. Default 1 s.
+	FreezeLimit time.Duration
+}
+
+// Ready is one batch of work. Its fields are to be done in their order.
+type Ready struct {
+	// Stop answering for these at once, before anything is sent: somebody else
+	// answers for them now, or soon will.
+	Stop []netip.Addr
+	// Send these messages to all members.
+	Send [][]byte
+	// Start answering for these, on these interfaces, and announce them. An
+	// address that is already answered for is listed when its interfaces changed.
+	Start []Answer
+	// StopLast: stop answering for these after Send has had time to arrive,
+	// because Send names their next owners (Leave). The acknowledgement of a
+	// planned hand-over will be awaited here.
+	StopLast []netip.Addr
+	// Owners that changed, by key, for reports.
+	Owners []OwnerChange
+	// StateChanged: State returns something new for the gossip driver.
+	StateChanged bool
+	// Resync: the node was frozen; exchange full states with others at once.
+	Resync bool
+}
+
+// Empty reports whether there is nothing to do.
+func (r *Ready) Empty() bool {
+	return len(r.Stop) == 0 && len(r.Send) == 0 && len(r.Start) == 0 && len(r.StopLast) == 0 &&
+		len(r.Owners) == 0 && !r.StateChanged && !r.Resync
+}
+
+// Answer is an address to answer for.
+type Answer struct {
+	IP netip.Addr
+	// Interfaces to answer on, sorted, never empty.
+	Interfaces []string
+}
+
+// OwnerChange tells who owns a group now, as far as this node knows.
+type OwnerChange struct {
+	Key      netip.Addr
+	Previous lb.NodeName // empty: nobody
+	Owner    lb.NodeName // empty: nobody
+}
+
+// Claim is a node's claim on an address.
+type Claim struct {
+	Address netip.Addr
+	Epoch   uint64
+	Node    lb.NodeName
+}
