@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// Defaults of LoopOptions.
+const (
+	DefaultInterval   = 40 * time.Millisecond
+	DefaultRepair     = 10 * time.Minute
+	DefaultRetryFirst = 200 * time.Millisecond
+	DefaultRetryMax   = 30 * time.Second
+)
+
+// LoopOptions configures a Loop. Only Sync is required.
+type LoopOptions struct {
+	// Sync reads, plans and writes. It is never called twice at once. A nil
+	// error with a positive duration asks for another call that much later,
+	// an error for a retry with growing delay.
+	Sync func(ctx context.Context) (again time.Duration, err error)
+	// Interval is the shortest time between the starts of two calls.
+	Interval time.Duration
+	// Repair is the longest time without a call; each wait is 0 to 10 % shorter,
+	// so that replicas and nodes spread out.
+	Repair time.Duration
+	// RetryFirst and RetryMax bound the delay after an error.
+	RetryFirst, RetryMax time.Duration
+	// Logger gets one line when an error appears, changes, or is gone.
+	Logger *slog.Logger
+}
+
+// Loop is a queue with one key: it calls Sync at once for the first event,
+// then at most once per Interval, so that a burst of events becomes a few
+// calls. An event during a call leads to one more call.
+type Loop struct {
+	opts LoopOptions
+	wake chan struct{} // capacity 1: a second event before the call adds nothing
+	rand *rand.Rand
+
+	failures int
+	lastErr  string
+}
+
+// NewLoop returns a Loop; nothing runs before Run.
+func NewLoop(o LoopOptions) *Loop {
+	if o.Sync == nil {
+		panic("kube: loop without Sync")
+	}
+	o.Interval = orDefault(o.Interval, DefaultInterval)
+	o.Repair = orDefault(o.Repair, DefaultRepair)
+	o.RetryFirst = orDefault(o.RetryFirst, DefaultRetryFirst)
+	o.RetryMax = orDefault(o.RetryMax, DefaultRetryMax)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Loop{
+		opts: o,
+		wake: make(chan struct{}, 1),
+		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// Poke says that something changed. It never blocks and may be called from
+// any goroutine, also before Run.
+func (l *Loop) Poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run calls Sync until ctx is done. The first call is immediate.
+func (l *Loop) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		started := time.Now()
+		again := l.call(ctx)
+		if !sleep(ctx, l.opts.Interval-time.Since(started)) {
+			break
+		}
+		timer := time.NewTimer(again - time.Since(started))
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// call runs Sync once and returns how long to wait, from the start of the
+// call, for the next one if no event comes.
+func (l *Loop) call(ctx context.Context) time.Duration {
+	// An event that is already waiting is covered by this call, because the
+	// caches are read after this point.
+	select {
+	case <-l.wake:
+	default:
+	}
+	again, err := l.opts.Sync(ctx)
+	if err != nil && ctx.Err() != nil {
+		return 0 // shutting down; the error is only that
+	}
+	l.report(err)
+	if err == nil {
+		l.failures = 0
+		if again > 0 {
+			return again
+		}
+		return l.opts.Repair - time.Duration(l.rand.Int64N(int64(l.opts.Repair)/10+1))
+	}
+	delay := min(l.opts.RetryFirst<<min(l.failures, 20), l.opts.RetryMax)
+	l.failures++
+	if errors.As(err, new(*NotSyncedError)) {
+		// Nothing was sent to the server, so looking again costs nothing.
+		delay = min(delay, time.Second)
+	}
+	return delay + time.Duration(l.rand.Int64N(int64(delay)/10+1))
+}
+
+func (l *Loop) report(err error) {
+	switch {
+	case err == nil && l.lastErr != "":
+		l.lastErr = ""
+		l.opts.Logger.Info("recovered")
+	case err != nil && err.Error() != l.lastErr:
+		l.lastErr = err.Error()
+		l.opts.Logger.Warn("nothing more is done until this is solved; trying again", "error", err)
+	}
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

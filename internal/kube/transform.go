@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/heraldlb/herald/api"
+)
+
+// The functions of this file run on every object on its way into a cache.
+// They keep what planners and writers read. That saves most of the memory,
+// and changes of other fields (heartbeats, for example) wake nobody, because
+// the stripped objects are equal. An object stripped like this must never be
+// sent back whole; writes are patches.
+
+// stripMeta keeps identity, version and labels, and no annotation.
+func stripMeta(m *metav1.ObjectMeta) {
+	*m = metav1.ObjectMeta{
+		Name:              m.Name,
+		Namespace:         m.Namespace,
+		UID:               m.UID,
+		ResourceVersion:   m.ResourceVersion,
+		Generation:        m.Generation,
+		CreationTimestamp: m.CreationTimestamp,
+		DeletionTimestamp: m.DeletionTimestamp,
+		Labels:            m.Labels,
+	}
+}
+
+// stripService keeps, of the conditions, only the one of the given type: the
+// one this program writes.
+func stripService(s *corev1.Service, condition string) {
+	annotations := s.Annotations
+	stripMeta(&s.ObjectMeta)
+	maps.DeleteFunc(annotations, func(k, _ string) bool {
+		return !strings.HasPrefix(k, api.Prefix) && !strings.HasPrefix(k, api.PrefixLegacy)
+	})
+	if len(annotations) > 0 {
+		s.Annotations = annotations
+	}
+	spec := &s.Spec
+	s.Spec = corev1.ServiceSpec{
+		Type:                  spec.Type,
+		ClusterIP:             spec.ClusterIP,
+		ClusterIPs:            spec.ClusterIPs,
+		Selector:              spec.Selector,
+		IPFamilies:            spec.IPFamilies,
+		IPFamilyPolicy:        spec.IPFamilyPolicy,
+		ExternalTrafficPolicy: spec.ExternalTrafficPolicy,
+		LoadBalancerClass:     spec.LoadBalancerClass,
+		LoadBalancerIP:        spec.LoadBalancerIP,
+		Ports:                 spec.Ports,
+	}
+	for i := range s.Spec.Ports {
+		p := &s.Spec.Ports[i]
+		*p = corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}
+	}
+	var keep []metav1.Condition
+	for _, c := range s.Status.Conditions {
+		if c.Type == condition {
+			keep = append(keep, c)
+		}
+	}
+	s.Status.Conditions = keep
+}
+
+func stripEndpointSlice(s *discoveryv1.EndpointSlice) {
+	service := s.Labels[discoveryv1.LabelServiceName]
+	stripMeta(&s.ObjectMeta)
+	s.Labels = nil
+	if service != "" {
+		s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+	}
+	s.Ports = nil
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		// One address is enough to tell endpoints apart.
+		*e = discoveryv1.Endpoint{Addresses: e.Addresses[:min(1, len(e.Addresses))], Conditions: e.Conditions, NodeName: e.NodeName}
+	}
+}
+
+func stripNode(n *corev1.Node) {
+	stripMeta(&n.ObjectMeta)
+	n.Spec = corev1.NodeSpec{}
+	var status corev1.NodeStatus
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable {
+			status.Conditions = append(status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			status.Addresses = append(status.Addresses, a)
+		}
+	}
+	n.Status = status
+}
+
+func stripNamespace(n *corev1.Namespace) {
+	stripMeta(&n.ObjectMeta)
+	n.Spec = corev1.NamespaceSpec{}
+	n.Status = corev1.NamespaceStatus{}
+}
+
+func stripPod(p *corev1.Pod) {
+	stripMeta(&p.ObjectMeta)
+	p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
+	p.Status = corev1.PodStatus{Phase: p.Status.Phase, PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs}
+}
