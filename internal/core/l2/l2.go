@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package l2 decides what a node says on a link about the addresses it owns: which ARP requests (RFC 826, RFC 5227)
+// and IPv6 neighbour solicitations (RFC 4861) it answers, when it announces an address unasked, and who else was
+// seen to claim it.
+//
+// It is a machine: packets and the time go in, packets come out. It has no socket, clock, goroutine or lock; the
+// driver rawl2 gives it all of these. One packet costs two map look-ups, however many addresses are owned, and
+// allocates nothing.
+//
+// An address on one interface goes through these phases:
+//
+//	          link up, has a MAC
+//	 Idle ───────────────────────> Announcing ──┐ link up again, new MAC, Reannounce:
+//	  ^                                │  ^     │ the burst of announcements starts again
+//	  └────────────────────────────────┘  └─────┘
+//	          link down or gone
+//
+// Two more phases have their place here and are not built yet. Probing lies between Idle and Announcing: RFC 5227
+// section 2.1.1 for IPv4, RFC 4862 section 5.4 for IPv6; a claim seen while probing keeps the address silent.
+// Defending lies beside Announcing: RFC 5227 section 2.4 (b). Today a claim of somebody else is only observed: the
+// machine asks after each take-over and at each slow refresh, because a kernel that has the address on an interface
+// of its own speaks only when asked, and lists what it hears in State.Conflicts.
+package l2
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// MAC is an Ethernet address. The zero value means "none".
+type MAC [6]byte
+
+// String writes the address the usual way: 02:00:5e:10:00:01.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// MarshalText makes the address readable in JSON.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// IsUnicast reports whether the address can belong to one station.
+func (m MAC) IsUnicast() bool { return m != MAC{} && m[0]&1 == 0 }
+
+// Link is a network interface of this node.
+type Link struct {
+	Name  string
+	Index int
+	MAC   MAC
+	Up    bool // set up by the administrator, and has carrier
+}
+
+func (l Link) usable() bool { return l.Up && l.MAC.IsUnicast() }
+
+// Address is an address that this node answers for.
+type Address struct {
+	IP         netip.Addr
+	Interfaces []string // sorted names of the interfaces to answer on; those that do not exist or are down wait
+}
+
+// Wanted is everything that should be so. Links lists all links of the node, also those on which nothing is
+// announced: a claim from one of our own MACs is no conflict.
+type Wanted struct {
+	Links     []Link
+	Addresses []Address // without duplicates; State keeps this order
+}
+
+// State is what is so.
+type State struct {
+	Addresses []AddressState   // in the order of Wanted
+	Conflicts []Conflict       // sorted by address, interface, MAC
+	Errors    []InterfaceError // sorted by interface; filled by the driver
+}
+
+// Phase says how far an address is on its way. See the package comment for the phases to come.
+type Phase string
+
+const (
+	// PhaseIdle means wanted, but none of its interfaces is usable.
+	PhaseIdle Phase = "Idle"
+	// PhaseAnnouncing means answered for on at least one interface.
+	PhaseAnnouncing Phase = "Announcing"
+)
+
+// AddressState is what happens for one wanted address.
+type AddressState struct {
+	IP               netip.Addr
+	Phase            Phase
+	Interfaces       []string // where it is answered for now, sorted as wanted
+	RequestsReceived uint64
+	ResponsesSent    uint64
+	GratuitousSent   uint64
+}
+
+// Conflict is somebody else who claims an address that is announced here.
+type Conflict struct {
+	Address   netip.Addr
+	Interface string // on which it was seen
+	MAC       MAC    // of the other
+	LastSeen  time.Time
+}
+
+// InterfaceError says in words what does not work on an interface.
+type InterfaceError struct {
+	Interface string
+	Message   string
+}
+
+// Config sets the times of a Machine. Take DefaultConfig and change what should differ.
+type Config struct {
+	// Repeats are the times of the announcements after a take-over, counted from the take-over, ascending. The first
+	// is normally 0. Empty: no announcements.
+	Repeats []time.Duration
+	// Check is the time after a take-over at which the first repeat also asks whether somebody else has the address.
+	// It leaves the previous owner time to stop.
+	Check time.Duration
+	// Refresh is the interval of the slow refresh of each address. 0: off.
+	Refresh time.Duration
+	// ConflictTTL is how long a conflict is listed after it was last seen. 0: until the address goes.
+	ConflictTTL time.Duration
+}
+
+// DefaultConfig returns the times that suit ordinary networks.
+func DefaultConfig() Config {
+	const ms = time.Millisecond
+	return Config{
+		Repeats:     []time.Duration{0, 200 * ms, 1000 * ms, 2000 * ms, 3500 * ms, 5000 * ms},
+		Check:       1000 * ms,
+		Refresh:     60 * time.Second,
+		ConflictTTL: 150 * time.Second, // two refreshes may go unanswered
+	}
+}
