@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package telemetry
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics are all metrics of both programs; a program registers the groups it
+// uses. Names that begin with metallb_ are those existing dashboards and
+// alerts know; Herald's own begin with herald_.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	Client    *ClientMetrics
+	Allocator *AllocatorMetrics // controller only
+	L2        *L2Metrics        // speaker only
+}
+
+// ClientMetrics are about Herald and the Kubernetes API.
+type ClientMetrics struct {
+	Updates      prometheus.Counter
+	UpdateErrors prometheus.Counter
+	ConfigLoaded prometheus.Gauge
+	ConfigStale  prometheus.Gauge
+	// Syncs measures whole rounds of the loop: read, plan, write.
+	Syncs prometheus.Histogram
+	// Writes counts requests by kind of object and result (ok, conflict, error).
+	Writes *prometheus.CounterVec
+}
+
+// AllocatorMetrics are about pools; each has one label, pool.
+type AllocatorMetrics struct {
+	Total, TotalIPv4, TotalIPv6 *Table
+	InUse, InUseIPv4, InUseIPv6 *Table
+	Services                    *Table
+}
+
+// L2Metrics are about layer 2.
+type L2Metrics struct {
+	// Announced has the labels service, protocol, node, ip.
+	Announced *Table
+	// Requests, Responses and Gratuitous have one label, ip. See Forget.
+	Requests, Responses, Gratuitous *prometheus.CounterVec
+}
+
+// NewControllerMetrics returns the metrics of the controller on a registry of
+// their own.
+func NewControllerMetrics() *Metrics {
+	m := newMetrics()
+	m.Allocator = newAllocatorMetrics(m.Registry)
+	return m
+}
+
+// NewSpeakerMetrics returns the metrics of a speaker on a registry of their own.
+func NewSpeakerMetrics() *Metrics {
+	m := newMetrics()
+	m.L2 = newL2Metrics(m.Registry)
+	return m
+}
+
+func newMetrics() *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &Metrics{Registry: r, Client: newClientMetrics(r)}
+}
+
+func newClientMetrics(r prometheus.Registerer) *ClientMetrics {
+	m := &ClientMetrics{
+		Updates:      counter("metallb_k8s_client_updates_total", "Rounds in which the state of the cluster was read and applied."),
+		UpdateErrors: counter("metallb_k8s_client_update_errors_total", "Rounds that ended with an error and are tried again."),
+		ConfigLoaded: gauge("metallb_k8s_client_config_loaded_bool", "1 when a configuration has been read and applied at least once."),
+		ConfigStale:  gauge("metallb_k8s_client_config_stale_bool", "1 when the newest configuration could not be applied and an older one is in use."),
+		Syncs: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "herald_sync_duration_seconds",
+			Help:    "Time of one round: read, plan, write.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}),
+		Writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herald_api_writes_total",
+			Help: "Requests that change an object, by kind and result (ok, conflict, error). A settled cluster causes none.",
+		}, []string{"kind", "result"}),
+	}
+	r.MustRegister(m.Updates, m.UpdateErrors, m.ConfigLoaded, m.ConfigStale, m.Syncs, m.Writes)
+	return m
+}
+
+// Round records one round of the loop.
+func (m *ClientMetrics) Round(d time.Duration, err error) {
+	m.Updates.Inc()
+	m.Syncs.Observe(d.Seconds())
+	if err != nil {
+		m.UpdateErrors.Inc()
+		m.ConfigStale.Set(1)
+		return
+	}
+	m.ConfigStale.Set(0)
+	m.ConfigLoaded.Set(1)
+}
+
+func newAllocatorMetrics(r prometheus.Registerer) *AllocatorMetrics {
+	table := func(name, help string) *Table {
+		t := newTable("metallb_allocator_"+name, help, "pool")
+		r.MustRegister(t)
+		return t
+	}
+	return &AllocatorMetrics{
+		Total:     table("addresses_total", "Addresses of the pool."),
+		TotalIPv4: table("ipv4_addresses_total", "IPv4 addresses of the pool."),
+		TotalIPv6: table("ipv6_addresses_total", "IPv6 addresses of the pool."),
+		InUse:     table("addresses_in_use_total", "Addresses of the pool that Services have."),
+		InUseIPv4: table("ipv4_addresses_in_use_total", "IPv4 addresses of the pool that Services have."),
+		InUseIPv6: table("ipv6_addresses_in_use_total", "IPv6 addresses of the pool that Services have."),
+		Services:  table("services_allocated_total", "Services with an address of the pool."),
+	}
+}
+
+func newL2Metrics(r prometheus.Registerer) *L2Metrics {
+	vec := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "metallb_layer2_" + name, Help: help}, []string{"ip"})
+	}
+	m := &L2Metrics{
+		Announced:  newTable("metallb_speaker_announced", "1 for every address that this node announces.", "service", "protocol", "node", "ip"),
+		Requests:   vec("requests_received", "ARP requests and neighbour solicitations for an address that this node owns."),
+		Responses:  vec("responses_sent", "ARP replies and neighbour advertisements sent in answer."),
+		Gratuitous: vec("gratuitous_sent", "Gratuitous ARP packets and unsolicited neighbour advertisements sent."),
+	}
+	r.MustRegister(m.Announced, m.Requests, m.Responses, m.Gratuitous)
+	return m
+}
+
+// Forget removes the series of an address that is no longer announced here.
+func (m *L2Metrics) Forget(a netip.Addr) {
+	for _, v := range []*prometheus.CounterVec{m.Requests, m.Responses, m.Gratuitous} {
+		v.DeleteLabelValues(a.String())
+	}
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
