@@ -36,24 +36,32 @@ type BFDProfileSpec struct {
 	// packets of the router are wanted.
 	// +optional
 	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
 	ReceiveInterval *int32 `json:"receiveInterval,omitempty"`
 
 	// transmitInterval is the shortest interval, in milliseconds, at which
 	// packets are sent.
 	// +optional
 	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
 	TransmitInterval *int32 `json:"transmitInterval,omitempty"`
 
 	// detectMultiplier is how many packets in a row may be lost before the
 	// session is down.
 	// +optional
 	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=255
 	DetectMultiplier *int32 `json:"detectMultiplier,omitempty"`
 
 	// echoInterval is the shortest interval, in milliseconds, at which echo
 	// packets are wanted.
 	// +optional
 	// +kubebuilder:default=50
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
 	EchoInterval *int32 `json:"echoInterval,omitempty"`
 
 	// echoMode sends echo packets, on sessions over one hop.
@@ -67,6 +75,8 @@ type BFDProfileSpec struct {
 	// minimumTtl is the lowest TTL accepted on sessions over several hops.
 	// +optional
 	// +kubebuilder:default=254
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=254
 	MinimumTTL *int32 `json:"minimumTtl,omitempty"`
 }
 

@@ -33,20 +33,26 @@ type CommunitySpec struct {
 	// communities are the aliases. A name may be used once, over all
 	// Community objects.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1000
 	Communities []CommunityAlias `json:"communities,omitempty"`
 }
 
 // CommunityAlias is a name for one community.
 type CommunityAlias struct {
 	// name is what a BGPAdvertisement writes.
-	// +optional
-	Name string `json:"name,omitempty"`
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 
 	// value is a standard community (64512:100) or a large community
 	// (large:64512:1:2).
-	// +optional
-	Value string `json:"value,omitempty"`
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="(self.matches('^[0-9]{1,9}:[0-9]{1,9}$') && self.split(':').all(n, int(n) <= 65535)) || (self.matches('^large(:[0-9]{1,10}){3}$') && self.substring(6).split(':').all(n, int(n) <= 4294967295))",messageExpression="'value \"' + self + '\" is no community: write n:n with numbers up to 65535, or large:n:n:n with numbers up to 4294967295'"
+	Value string `json:"value"`
 }
 
 // CommunityList is a list of Community.

@@ -40,6 +40,9 @@ type IPAddressPoolSpec struct {
 	// overlap, neither in this pool nor with another one.
 	// +required
 	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=90
 	Addresses []string `json:"addresses"`
 
 	// autoAssign says whether a Service that does not ask for this pool can
@@ -68,23 +71,28 @@ type ServiceAllocation struct {
 	// priority orders the pools that fit a Service: the lowest number is
 	// tried first. 0 means last.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	Priority int `json:"priority,omitempty"`
 
 	// namespaces are names of namespaces.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
 	Namespaces []string `json:"namespaces,omitempty"`
 
 	// namespaceSelectors select namespaces by their labels, in addition to
 	// those in namespaces.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	NamespaceSelectors []LabelSelector `json:"namespaceSelectors,omitempty"`
 
 	// serviceSelectors select Services by their labels; one of them must
 	// match.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	ServiceSelectors []LabelSelector `json:"serviceSelectors,omitempty"`
 }
 

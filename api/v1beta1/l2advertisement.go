@@ -36,29 +36,36 @@ type L2AdvertisementSpec struct {
 	// ipAddressPoolSelectors; if both are empty all pools are meant.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=253
 	IPAddressPools []string `json:"ipAddressPools,omitempty"`
 
 	// ipAddressPoolSelectors select pools by their labels.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	IPAddressPoolSelectors []LabelSelector `json:"ipAddressPoolSelectors,omitempty"`
 
 	// nodeSelectors select the nodes that may answer; one of them must match.
 	// Empty: all nodes.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	NodeSelectors []LabelSelector `json:"nodeSelectors,omitempty"`
 
 	// interfaces are the network interfaces to answer on. Empty: all. A node
 	// on which none of them exists and is up is no candidate.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=253
 	Interfaces []string `json:"interfaces,omitempty"`
 
 	// serviceSelectors select Services by their labels; one of them must
 	// match. Empty: all Services.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	ServiceSelectors []LabelSelector `json:"serviceSelectors,omitempty"`
 
 	// preferredNodeSelectors say which of the possible nodes should answer:
@@ -66,6 +73,7 @@ type L2AdvertisementSpec struct {
 	// highest sum is taken.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
 	PreferredNodeSelectors []PreferredNodeSelector `json:"preferredNodeSelectors,omitempty"`
 }
 
@@ -73,6 +81,8 @@ type L2AdvertisementSpec struct {
 type PreferredNodeSelector struct {
 	// weight is added to the score of the nodes that preference selects.
 	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 
 	// preference selects nodes by their labels.

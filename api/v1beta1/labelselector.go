@@ -40,10 +40,14 @@ const (
 )
 
 // LabelSelectorRequirement is a condition on one label.
+//
+// +kubebuilder:validation:XValidation:rule="!(self.operator in ['In', 'NotIn']) || (has(self.values) && size(self.values) > 0)",fieldPath=".values",messageExpression="'values is empty, but operator ' + self.operator + ' of key ' + self.key + ' compares with values: name at least one, or use Exists or DoesNotExist'"
+// +kubebuilder:validation:XValidation:rule="!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || size(self.values) == 0",fieldPath=".values",messageExpression="'values is set, but operator ' + self.operator + ' of key ' + self.key + ' takes none: remove values, or use In or NotIn'"
 type LabelSelectorRequirement struct {
 	// key is the label the requirement is about.
 	// +required
 	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$`
 	Key string `json:"key"`
 
 	// operator is In or NotIn (the label's value is, or is not, one of
@@ -56,6 +60,7 @@ type LabelSelectorRequirement struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
 	Values []string `json:"values,omitempty"`
 }
 
