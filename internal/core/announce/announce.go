@@ -33,10 +33,10 @@ type Result struct {
 	// without a candidate are listed too.
 	Groups []Group
 
-	snapshot *lb.Snapshot
-	services []serviceView // parallel to snapshot.Services
-	byKey    map[lb.ServiceKey]int
-	world    *world
+	snapshot  *lb.Snapshot
+	services  []serviceView // parallel to snapshot.Services
+	byKey     map[lb.ServiceKey]int
+	selection *selection
 }
 
 // Group is a set of addresses with one owner: addresses that share a Service

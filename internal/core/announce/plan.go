@@ -3,16 +3,202 @@
 package announce
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
+
 	"github.com/heraldlb/herald/internal/core/lb"
-	"github.com/heraldlb/herald/internal/core/reason"
 )
 
-type serviceView struct{ group int }
-type world struct{}
+// serviceView is what the plan found out about one Service.
+type serviceView struct {
+	group int   // in Result.Groups, or -1
+	sets  []int // advertisement set of each assigned address; see selection
+}
 
 // Plan says who may announce what in the cluster that s describes. It reads s
 // and keeps it: s must not change as long as the result is used.
-func Plan(s *lb.Snapshot, self lb.NodeName) Result { return Result{Self: self, snapshot: s} }
+func Plan(s *lb.Snapshot, self lb.NodeName) Result {
+	r := Result{
+		Self:      self,
+		snapshot:  s,
+		services:  make([]serviceView, len(s.Services)),
+		byKey:     make(map[lb.ServiceKey]int, len(s.Services)),
+		selection: newSelection(s),
+	}
+	for i := range s.Services {
+		svc := &s.Services[i]
+		r.byKey[svc.Key] = i
+		r.services[i] = serviceView{group: -1, sets: r.selection.setsOf(svc)}
+	}
+	for _, members := range components(s.Services) {
+		r.addGroup(members)
+	}
+	slices.SortFunc(r.Groups, func(a, b Group) int { return a.Key.Compare(b.Key) })
+	for g := range r.Groups {
+		for _, key := range r.Groups[g].Services {
+			r.services[r.byKey[key]].group = g
+		}
+	}
+	return r
+}
 
-func (r *Result) verdict(int) reason.Reason              { return reason.Reason{} }
-func (r *Result) explain(int, lb.NodeName) reason.Reason { return reason.Reason{} }
+// components returns the indexes of Services that are connected by common
+// addresses, each component and the list of them older first. Services without
+// an address are in none.
+func components(services []lb.Service) [][]int {
+	parent := make([]int, len(services))
+	for i := range parent {
+		parent[i] = i
+	}
+	root := func(i int) int {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	first := make(map[netip.Addr]int, len(services))
+	for i := range services {
+		for _, ip := range services[i].Assigned {
+			j, seen := first[ip]
+			if !seen {
+				first[ip] = i
+				continue
+			}
+			// The older root stays, so that a root is its component's oldest.
+			a, b := root(i), root(j)
+			parent[max(a, b)] = min(a, b)
+		}
+	}
+	at := make([]int, len(services)) // of a root: its place in out, plus one
+	out := make([][]int, 0, len(services))
+	backing := make([]int, len(services))
+	for i := range services {
+		if len(services[i].Assigned) == 0 {
+			continue
+		}
+		if r := root(i); at[r] != 0 {
+			out[at[r]-1] = append(out[at[r]-1], i)
+		} else {
+			backing[i] = i
+			out = append(out, backing[i:i+1:i+1])
+			at[r] = len(out)
+		}
+	}
+	return out
+}
+
+// addGroup makes the group of one component, if an advertisement covers any of
+// its addresses.
+func (r *Result) addGroup(members []int) {
+	services := r.snapshot.Services
+	g := Group{Key: services[members[0]].Assigned[0]}
+	var sets []int
+	if len(members) == 1 {
+		i := members[0]
+		for j, ip := range services[i].Assigned {
+			if set := r.services[i].sets[j]; set != uncovered && !slices.Contains(g.Addresses, ip) {
+				g.Addresses = append(g.Addresses, ip)
+				sets = append(sets, set)
+			}
+		}
+	} else {
+		g.Addresses, sets = r.sharedAddresses(members)
+	}
+	if len(g.Addresses) == 0 {
+		return
+	}
+	slices.SortFunc(g.Addresses, netip.Addr.Compare)
+	g.Services = make([]lb.ServiceKey, 0, len(members))
+	for _, i := range members {
+		if len(members) == 1 || slices.ContainsFunc(services[i].Assigned, g.has) {
+			g.Services = append(g.Services, services[i].Key)
+		}
+	}
+	g.Candidates = r.serving(&g, r.selection.candidates(sets))
+	r.Groups = append(r.Groups, g)
+}
+
+func (g *Group) has(ip netip.Addr) bool {
+	_, ok := slices.BinarySearchFunc(g.Addresses, ip, netip.Addr.Compare)
+	return ok
+}
+
+// sharedAddresses lists the addresses of a component that are covered for every
+// Service that uses them, and the sets that cover them. To announce an address
+// for only some of those who share it would take the others' traffic along
+// although no advertisement says so.
+func (r *Result) sharedAddresses(members []int) ([]netip.Addr, []int) {
+	byAddress := make(map[netip.Addr][]int)
+	for _, i := range members {
+		for j, ip := range r.snapshot.Services[i].Assigned {
+			byAddress[ip] = append(byAddress[ip], r.services[i].sets[j])
+		}
+	}
+	var addresses []netip.Addr
+	var sets []int
+	for ip, s := range byAddress { // both results are sorted by their users
+		if !slices.Contains(s, uncovered) {
+			addresses = append(addresses, ip)
+			sets = append(sets, s...)
+		}
+	}
+	return addresses, sets
+}
+
+// serving narrows candidates to the nodes that traffic may be sent to: with
+// externalTrafficPolicy Cluster all, if an endpoint serves anywhere, with Local
+// those where one serves.
+func (r *Result) serving(g *Group, candidates []Candidate) []Candidate {
+	if len(g.Services) == 1 {
+		svc := &r.snapshot.Services[r.byKey[g.Services[0]]]
+		if !svc.Local {
+			if !serves(svc) {
+				return nil
+			}
+			return candidates
+		}
+		return local(candidates, svc.Endpoints)
+	}
+	var merged []lb.NodeEndpoints
+	for _, key := range g.Services {
+		svc := &r.snapshot.Services[r.byKey[key]]
+		if !svc.Local && serves(svc) {
+			return candidates
+		}
+		if svc.Local {
+			merged = append(merged, svc.Endpoints...)
+		}
+	}
+	slices.SortFunc(merged, func(a, b lb.NodeEndpoints) int { return cmp.Compare(a.Node, b.Node) })
+	return local(candidates, merged)
+}
+
+// serves reports whether any endpoint of the Service serves.
+func serves(svc *lb.Service) bool {
+	return slices.ContainsFunc(svc.Endpoints, func(e lb.NodeEndpoints) bool { return e.Count > 0 })
+}
+
+// local returns the candidates with a serving endpoint. Both lists are sorted
+// by node; endpoints may list a node more than once.
+func local(candidates []Candidate, endpoints []lb.NodeEndpoints) []Candidate {
+	var out []Candidate
+	c := 0
+	for _, e := range endpoints {
+		if e.Count == 0 {
+			continue
+		}
+		for c < len(candidates) && candidates[c].Node < e.Node {
+			c++
+		}
+		if c < len(candidates) && candidates[c].Node == e.Node {
+			if out == nil {
+				out = make([]Candidate, 0, min(len(candidates)-c, len(endpoints)))
+			}
+			out = append(out, candidates[c])
+			c++
+		}
+	}
+	return out
+}
