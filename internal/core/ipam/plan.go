@@ -2,10 +2,219 @@
 
 package ipam
 
-import "github.com/heraldlb/herald/internal/core/lb"
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+)
 
 // Plan decides for every Service in the snapshot. It never fails, it depends
 // on nothing but s, and it does not change s.
 func Plan(s lb.Snapshot) Result {
-	return Result{}
+	p := newPlanner(s)
+	if len(s.Pools) == 0 {
+		return p.planWithoutPools()
+	}
+	for i := range p.work {
+		p.keep(&p.work[i])
+	}
+	for i := range p.work {
+		p.choose(&p.work[i])
+	}
+	services := p.decisions()
+	return Result{Services: services, Pools: p.usage()}
+}
+
+// planner is the state of one call of Plan.
+type planner struct {
+	pools      *poolIndex
+	ledger     *ledger
+	namespaces map[string]*namespace
+	work       []work // by age, oldest first
+	texts      map[explanation]explained
+}
+
+// work is one Service on its way through a plan.
+type work struct {
+	svc  *lb.Service
+	age  int // position in planner.work
+	ns   *namespace
+	want []family // in the order of the Service
+	ask  ask
+	have [2]held
+
+	cleared []Cleared
+}
+
+// held is an address that a Service keeps or gets.
+type held struct {
+	addr   netip.Addr // zero: none of this family
+	home   *pool      // nil: a frozen pool, unknown which
+	frozen bool
+	added  bool
+}
+
+func newPlanner(s lb.Snapshot) *planner {
+	p := &planner{
+		pools:      indexPools(s.Pools),
+		namespaces: make(map[string]*namespace, len(s.Namespaces)),
+		work:       make([]work, len(s.Services)),
+		texts:      map[explanation]explained{},
+	}
+	p.ledger = newLedger(p.pools, len(s.Services))
+	for _, ns := range s.Namespaces {
+		p.namespaces[ns.Name] = &namespace{Namespace: ns, known: true}
+	}
+	for i := range s.Services {
+		p.work[i].svc = &s.Services[i]
+	}
+	byAge := func(a, b work) int {
+		return cmp.Or(a.svc.Created.Compare(b.svc.Created), a.svc.Key.Compare(b.svc.Key))
+	}
+	if !slices.IsSortedFunc(p.work, byAge) {
+		slices.SortStableFunc(p.work, byAge)
+	}
+	for i := range p.work {
+		w := &p.work[i]
+		w.age = i
+		w.ns = p.namespaceOf(w.svc.Key.Namespace)
+		w.want = wanted(w.svc)
+		w.ask = p.pools.check(w)
+	}
+	return p
+}
+
+func (p *planner) namespaceOf(name string) *namespace {
+	ns := p.namespaces[name]
+	if ns == nil {
+		ns = &namespace{Namespace: lb.Namespace{Name: name}}
+		p.namespaces[name] = ns
+	}
+	return ns
+}
+
+// wanted returns the families that the Service should have addresses of.
+func wanted(svc *lb.Service) []family {
+	if svc.Headless {
+		return nil
+	}
+	var out []family
+	for _, f := range svc.Families {
+		x := v6
+		if f == lb.IPv4 {
+			x = v4
+		}
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	if svc.FamilyPolicy == lb.SingleStack && len(out) > 1 {
+		out = out[:1]
+	}
+	return out
+}
+
+// missing returns the wanted families that w has no address of.
+func (w *work) missing() []family {
+	var out []family
+	for _, f := range w.want {
+		if !w.have[f].addr.IsValid() {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// decisions is the result by key.
+func (p *planner) decisions() []Decision {
+	out := make([]Decision, 0, len(p.work))
+	for i := range p.work {
+		out = append(out, p.decision(&p.work[i]))
+	}
+	slices.SortFunc(out, func(a, b Decision) int { return a.Key.Compare(b.Key) })
+	return out
+}
+
+func (p *planner) decision(w *work) Decision {
+	d := Decision{Key: w.svc.Key, Cleared: w.cleared, Deprecated: w.svc.Request.Deprecated}
+	unknown := false
+	for _, f := range w.want {
+		h := &w.have[f]
+		if !h.addr.IsValid() {
+			continue
+		}
+		d.Addresses = append(d.Addresses, h.addr)
+		if h.added {
+			d.Added = append(d.Added, h.addr)
+		}
+		if h.home == nil {
+			unknown = true
+			continue
+		}
+		if !slices.Contains(d.Pools, h.home.Name) {
+			h.home.services++
+			d.Pools = append(d.Pools, h.home.Name)
+		}
+	}
+	if unknown {
+		// Whatever the annotation says, it is better than a guess.
+		d.Pools = slices.Clone(w.svc.AssignedPools)
+	}
+	d.Reason = p.reason(w)
+	return d
+}
+
+func (p *planner) usage() []Usage {
+	out := make([]Usage, 0, len(p.pools.all))
+	for _, x := range p.pools.all {
+		out = append(out, Usage{Name: x.Name, Services: x.services, IPv4: x.count(v4), IPv6: x.count(v6)})
+	}
+	return out
+}
+
+func (p *pool) count(f family) Count {
+	c := Count{Total: p.space[f].total, Assigned: p.assigned[f]}
+	if !p.frozen {
+		c.Available = c.Total - p.space[f].used
+	}
+	return c
+}
+
+// planWithoutPools changes nothing. A cluster whose pools have all gone is
+// more likely one whose CRDs are being reinstalled, or whose cache is not what
+// it seems, than one that wants no Service to have an address.
+func (p *planner) planWithoutPools() Result {
+	out := make([]Decision, 0, len(p.work))
+	for i := range p.work {
+		svc := p.work[i].svc
+		out = append(out, Decision{
+			Key:        svc.Key,
+			Addresses:  slices.Clone(svc.Assigned),
+			Pools:      slices.Clone(svc.AssignedPools),
+			Reason:     reasonWithoutPools(svc),
+			Deprecated: svc.Request.Deprecated,
+		})
+	}
+	slices.SortFunc(out, func(a, b Decision) int { return a.Key.Compare(b.Key) })
+	return Result{Services: out, Pools: []Usage{}}
+}
+
+func reasonWithoutPools(svc *lb.Service) reason.Reason {
+	keeps := make([]string, 0, len(svc.Assigned))
+	for _, a := range svc.Assigned {
+		keeps = append(keeps, a.String())
+	}
+	switch {
+	case len(keeps) > 0:
+		return because(reason.AddressKept, "keeps "+strings.Join(keeps, " and ")+": there is no IPAddressPool to check against")
+	case svc.Headless:
+		return because(reason.HeadlessService, headless)
+	case svc.Request.Invalid != "":
+		return because(reason.InvalidRequest, svc.Request.Invalid)
+	}
+	return because(reason.NoPools, "there is no IPAddressPool")
 }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"fmt"
+	"slices"
+)
+
+const headless = "the Service has no ClusterIP"
+
+// keep goes through what w has been assigned before and takes away what the
+// configuration does not allow. Older Services have been here already: of two
+// that cannot share an address, the older one keeps it.
+func (p *planner) keep(w *work) {
+	for i, a := range w.svc.Assigned {
+		if slices.Contains(w.svc.Assigned[:i], a) {
+			continue // listed twice
+		}
+		h, why := p.home(w, i)
+		if why == "" {
+			why = w.outgrown(h)
+		}
+		if s := p.ledger.slots[a]; why == "" && s != nil {
+			if r := s.refuses(w); r.code != "" {
+				why = fmt.Sprintf("the older Service %s, which has it too, %s", r.by.svc.Key, r.why)
+			}
+		}
+		if why != "" {
+			w.cleared = append(w.cleared, Cleared{Address: a, Why: bound(why)})
+			continue
+		}
+		w.have[familyOf(a)] = h
+		p.ledger.take(w, a, h.home, h.frozen)
+	}
+}
+
+// home finds the pool that the i-th assigned address belongs to, or says why
+// there is none. Pools that can be used come first; then frozen ones, from
+// which nothing is taken: the one that the annotation names (its ranges may be
+// unreadable), one that contains the address, or, if the annotation is not
+// there, any.
+func (p *planner) home(w *work, i int) (held, string) {
+	a := w.svc.Assigned[i]
+	in := p.pools.poolOf(a)
+	if in != nil && in.holds(a) && in.keeps(w.ns, w.svc.Labels) {
+		return held{addr: a, home: in}, ""
+	}
+	for _, name := range w.annotated(i) {
+		if x := p.pools.byName[name]; x != nil && x.frozen {
+			return held{addr: a, home: x, frozen: true}, ""
+		}
+	}
+	if x := p.pools.frozenAt(a); x != nil {
+		return held{addr: a, home: x, frozen: true}, ""
+	}
+	switch {
+	case len(w.svc.AssignedPools) == 0 && len(p.pools.frozen) > 0:
+		return held{addr: a, frozen: true}, ""
+	case in == nil:
+		return held{}, "no pool contains it"
+	case !in.holds(a):
+		return held{}, in.skips(a)
+	}
+	return held{}, in.only()
+}
+
+// annotated returns the pools that the i-th address came from, according to
+// the annotation: one name for each address, or names for all of them.
+func (w *work) annotated(i int) []string {
+	pools := w.svc.AssignedPools
+	if len(pools) == len(w.svc.Assigned) {
+		return pools[i : i+1]
+	}
+	return pools
+}
+
+// outgrown says why the Service itself does not want an address any longer.
+func (w *work) outgrown(h held) string {
+	f := familyOf(h.addr)
+	switch {
+	case len(w.want) == 0:
+		return headless
+	case !slices.Contains(w.want, f):
+		return fmt.Sprintf("the Service has no %s family", f)
+	case w.have[f].addr.IsValid():
+		return fmt.Sprintf("the Service has the %s address %s already", f, w.have[f].addr)
+	case w.ask.refused():
+		return ""
+	case w.ask.addrs[f].IsValid() && w.ask.addrs[f] != h.addr:
+		return fmt.Sprintf("the Service asks for %s", w.ask.addrs[f])
+	case w.ask.pool != nil && w.ask.pool != h.home:
+		return fmt.Sprintf("the Service asks for pool %q", w.ask.pool.Name)
+	}
+	return ""
+}

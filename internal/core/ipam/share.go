@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+)
+
+// slot is an address in use.
+type slot struct {
+	first *work // the oldest Service that has it
+	home  *pool // where it was given from; nil: a frozen pool, unknown which
+	// frozen: one of the Services only keeps it because a pool is frozen, so
+	// nobody else may join.
+	frozen bool
+	// All Services of a slot have these in common.
+	key, backend string
+	ports        map[lb.Port]*work // only if key is not empty
+}
+
+// ledger knows who has which address.
+type ledger struct {
+	pools  *poolIndex
+	slots  map[netip.Addr]*slot
+	shared map[sharing]map[*pool]*[2]group
+}
+
+// sharing is what Services that share an address must agree on.
+type sharing struct{ key, backend string }
+
+// group are the addresses of one pool and family that Services with equal
+// sharing have.
+type group struct {
+	members []member
+	sorted  bool
+	// passed remembers, for a set of ports, how many members at the front
+	// cannot take it. Ports are never given up while addresses are chosen.
+	passed map[string]int
+}
+
+type member struct {
+	addr netip.Addr
+	slot *slot
+}
+
+func newLedger(pools *poolIndex, services int) *ledger {
+	return &ledger{pools: pools, slots: make(map[netip.Addr]*slot, services), shared: map[sharing]map[*pool]*[2]group{}}
+}
+
+func (l *ledger) taken(a netip.Addr) bool { return l.slots[a] != nil }
+
+// refusal is why a Service cannot share an address; zero: it can.
+type refusal struct {
+	code reason.Code
+	by   *work
+	why  string
+}
+
+// refuses says why w cannot have a slot that others have already.
+func (s *slot) refuses(w *work) refusal {
+	no := func(by *work, format string, args ...any) refusal {
+		return refusal{reason.SharingRefused, by, fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case s.key == "":
+		return refusal{reason.AddressInUse, s.first, "does not share it"}
+	case w.svc.SharingKey == "":
+		return no(s.first, "shares it by key %q only", s.key)
+	case w.svc.SharingKey != s.key:
+		return no(s.first, "shares it by key %q, not %q", s.key, w.svc.SharingKey)
+	case w.svc.BackendKey != s.backend:
+		return no(s.first, "shares it, but with externalTrafficPolicy Local both need the same selector")
+	}
+	for _, p := range w.svc.Ports {
+		if by := s.ports[p]; by != nil && by != w {
+			return no(by, "uses %s/%d on it", p.Protocol, p.Number)
+		}
+	}
+	return refusal{}
+}
+
+// canShare is refuses without the words.
+func (s *slot) canShare(w *work) bool {
+	if s.frozen || s.key == "" || s.key != w.svc.SharingKey || s.backend != w.svc.BackendKey {
+		return false
+	}
+	return !slices.ContainsFunc(w.svc.Ports, func(p lb.Port) bool { return s.ports[p] != nil })
+}
+
+// take notes that w has a, which is free or which it may share.
+func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
+	s := l.slots[a]
+	if s == nil {
+		s = &slot{first: w, home: home, key: w.svc.SharingKey, backend: w.svc.BackendKey}
+		l.slots[a] = s
+		l.count(a, home)
+		if s.key != "" {
+			s.ports = make(map[lb.Port]*work, len(w.svc.Ports))
+		}
+		if s.key != "" && home != nil {
+			l.group(w, home, familyOf(a)).add(member{a, s})
+		}
+	}
+	if w.age < s.first.age {
+		s.first = w
+	}
+	s.frozen = s.frozen || frozen
+	if s.ports == nil {
+		return
+	}
+	for _, p := range w.svc.Ports {
+		s.ports[p] = w
+	}
+}
+
+func (l *ledger) count(a netip.Addr, home *pool) {
+	f := familyOf(a)
+	if home != nil {
+		home.assigned[f]++
+	}
+	if p := l.pools.poolOf(a); p != nil && p.holds(a) {
+		p.space[f].used++
+	}
+}
+
+func (l *ledger) group(w *work, home *pool, f family) *group {
+	k := sharing{w.svc.SharingKey, w.svc.BackendKey}
+	if l.shared[k] == nil {
+		l.shared[k] = map[*pool]*[2]group{}
+	}
+	if l.shared[k][home] == nil {
+		l.shared[k][home] = &[2]group{}
+	}
+	return &l.shared[k][home][f]
+}
+
+func (g *group) add(m member) {
+	g.sorted = len(g.members) == 0 || (g.sorted && g.members[len(g.members)-1].addr.Less(m.addr))
+	g.members = append(g.members, m)
+}
+
+// lowest returns the lowest address that w can join.
+func (g *group) lowest(w *work) (netip.Addr, bool) {
+	if !g.sorted || g.passed == nil {
+		slices.SortFunc(g.members, func(a, b member) int { return a.addr.Compare(b.addr) })
+		g.sorted, g.passed = true, map[string]int{}
+	}
+	ports := portSet(w.svc.Ports)
+	i := g.passed[ports]
+	for i < len(g.members) && !g.members[i].slot.canShare(w) {
+		i++
+	}
+	g.passed[ports] = i
+	if i == len(g.members) {
+		return netip.Addr{}, false
+	}
+	return g.members[i].addr, true
+}
+
+// portSet is a canonical form of ports.
+func portSet(ports []lb.Port) string {
+	sorted := slices.SortedFunc(slices.Values(ports), func(a, b lb.Port) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), strings.Compare(a.Protocol, b.Protocol))
+	})
+	return fmt.Sprint(sorted)
+}
+
+// lowest returns the lowest address of the family that w can have from p: a
+// free one, or one that others share with it.
+func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
+	free, ok := p.space[f].lowest(l.taken)
+	if w.svc.SharingKey == "" {
+		return free, ok
+	}
+	groups := l.shared[sharing{w.svc.SharingKey, w.svc.BackendKey}][p]
+	if groups == nil {
+		return free, ok
+	}
+	if shared, found := groups[f].lowest(w); found && (!ok || shared.Less(free)) {
+		return shared, true
+	}
+	return free, ok
+}
+
+// shares reports whether w may find an address to share anywhere, so that a
+// pool without a free one can still serve it.
+func (l *ledger) shares(w *work) bool {
+	return w.svc.SharingKey != "" && len(l.shared[sharing{w.svc.SharingKey, w.svc.BackendKey}]) > 0
+}
