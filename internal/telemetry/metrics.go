@@ -3,11 +3,12 @@
 package telemetry
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/heraldlb/herald/internal/core/l2"
 )
 
 // Metrics are all metrics of both programs; a program registers the groups it
@@ -44,8 +45,6 @@ type AllocatorMetrics struct {
 type L2Metrics struct {
 	// Announced has the labels service, protocol, node, ip.
 	Announced *Table
-	// Requests, Responses and Gratuitous have one label, ip. See Forget.
-	Requests, Responses, Gratuitous *prometheus.CounterVec
 }
 
 // NewControllerMetrics returns the metrics of the controller on a registry of
@@ -56,10 +55,12 @@ func NewControllerMetrics() *Metrics {
 	return m
 }
 
-// NewSpeakerMetrics returns the metrics of a speaker on a registry of their own.
-func NewSpeakerMetrics() *Metrics {
+// NewSpeakerMetrics returns the metrics of a speaker on a registry of their
+// own. Packets are counted by the responder; state returns its counters.
+func NewSpeakerMetrics(state func() l2.State) *Metrics {
 	m := newMetrics()
 	m.L2 = newL2Metrics(m.Registry)
+	m.Registry.MustRegister(newL2Counters(state))
 	return m
 }
 
@@ -120,24 +121,11 @@ func newAllocatorMetrics(r prometheus.Registerer) *AllocatorMetrics {
 }
 
 func newL2Metrics(r prometheus.Registerer) *L2Metrics {
-	vec := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "metallb_layer2_" + name, Help: help}, []string{"ip"})
-	}
 	m := &L2Metrics{
-		Announced:  newTable("metallb_speaker_announced", "1 for every address that this node announces.", "service", "protocol", "node", "ip"),
-		Requests:   vec("requests_received", "ARP requests and neighbour solicitations for an address that this node owns."),
-		Responses:  vec("responses_sent", "ARP replies and neighbour advertisements sent in answer."),
-		Gratuitous: vec("gratuitous_sent", "Gratuitous ARP packets and unsolicited neighbour advertisements sent."),
+		Announced: newTable("metallb_speaker_announced", "1 for every address that this node announces.", "service", "protocol", "node", "ip"),
 	}
-	r.MustRegister(m.Announced, m.Requests, m.Responses, m.Gratuitous)
+	r.MustRegister(m.Announced)
 	return m
-}
-
-// Forget removes the series of an address that is no longer announced here.
-func (m *L2Metrics) Forget(a netip.Addr) {
-	for _, v := range []*prometheus.CounterVec{m.Requests, m.Responses, m.Gratuitous} {
-		v.DeleteLabelValues(a.String())
-	}
 }
 
 func counter(name, help string) prometheus.Counter {

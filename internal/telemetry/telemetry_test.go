@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
@@ -43,15 +44,25 @@ func TestTableSeriesGoAway(t *testing.T) {
 	}
 }
 
-func TestL2Forget(t *testing.T) {
+func TestL2Counters(t *testing.T) {
 	t.Parallel()
-	m := telemetry.NewSpeakerMetrics()
-	m.L2.Responses.WithLabelValues("192.0.2.1").Inc()
-	m.L2.Responses.WithLabelValues("192.0.2.2").Inc()
-	m.L2.Forget(netip.MustParseAddr("192.0.2.1"))
+	owned := []l2.AddressState{
+		{IP: netip.MustParseAddr("192.0.2.1"), RequestsReceived: 7, ResponsesSent: 6, GratuitousSent: 5},
+		{IP: netip.MustParseAddr("192.0.2.2")},
+	}
+	m := telemetry.NewSpeakerMetrics(func() l2.State { return l2.State{Addresses: owned} })
 	_, body := get(t, m, &telemetry.PlanPage{}, "/metrics")
-	if strings.Contains(body, "192.0.2.1") || !strings.Contains(body, "192.0.2.2") {
-		t.Errorf("want only 192.0.2.2:\n%s", body)
+	for _, want := range []string{
+		`metallb_layer2_requests_received{ip="192.0.2.1"} 7`, `metallb_layer2_responses_sent{ip="192.0.2.1"} 6`,
+		`metallb_layer2_gratuitous_sent{ip="192.0.2.1"} 5`, `metallb_layer2_responses_sent{ip="192.0.2.2"} 0`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("no line %q", want)
+		}
+	}
+	owned = owned[1:]
+	if _, body := get(t, m, &telemetry.PlanPage{}, "/metrics"); strings.Contains(body, "192.0.2.1") {
+		t.Error("an address that is gone still has a series")
 	}
 }
 
@@ -79,7 +90,7 @@ func TestRound(t *testing.T) {
 
 func TestPlanPage(t *testing.T) {
 	t.Parallel()
-	m, p := telemetry.NewSpeakerMetrics(), &telemetry.PlanPage{}
+	m, p := telemetry.NewControllerMetrics(), &telemetry.PlanPage{}
 	if code, _ := get(t, m, p, "/debug/plan"); code != 503 {
 		t.Errorf("without a plan: status %d, want 503", code)
 	}
