@@ -45,10 +45,12 @@ build: ## 2m | 5s | controller, speaker and heraldctl into bin/
 	@mkdir -p bin
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
+# The tag the chart asks for unless told otherwise.
+IMAGE_TAG ?= $(shell awk '$$1 == "appVersion:" {print $$2}' charts/herald/Chart.yaml)
 .PHONY: images
-images: bin/ko ## 3m | 20s | images of controller and speaker as bin/images.tar; needs a registry for the base image
-	KO_DOCKER_REPO=heraldlb VERSION=$(VERSION) bin/ko build --base-import-paths --push=false --tarball bin/images.tar \
-		--tags $(VERSION) ./cmd/controller ./cmd/speaker
+images: bin/ko ## 4m | 20s | images of controller and speaker: pushed to REGISTRY, or without it as bin/images.tar
+	VERSION=$(VERSION) KO_DOCKER_REPO=$(or $(REGISTRY),heraldlb) bin/ko build --base-import-paths --tags $(IMAGE_TAG) \
+		$(if $(REGISTRY),,--push=false --tarball bin/images.tar) $(KO_ARGS) ./cmd/controller ./cmd/speaker
 
 ##@ Tests, fast to slow (docs/testing.md says what each level is)
 
