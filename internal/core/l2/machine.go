@@ -61,8 +61,8 @@ func New(cfg Config) *Machine {
 
 // Set takes the whole wanted state. Addresses that are new on a link are announced from now on, those no longer
 // wanted are not answered any more when it returns. Set keeps nothing of w that the caller could change. Repeating a
-// Set changes nothing.
-func (m *Machine) Set(now time.Time, w Wanted) {
+// Set changes nothing. It reports whether Reaches has changed.
+func (m *Machine) Set(now time.Time, w Wanted) (changed bool) {
 	linksChanged := !slices.Equal(m.links, w.Links)
 	if linksChanged {
 		m.setLinks(w.Links)
@@ -84,14 +84,16 @@ func (m *Machine) Set(now time.Time, w Wanted) {
 			if !same {
 				a.interfaces = slices.Clone(want.Interfaces)
 			}
-			m.place(now, a)
+			changed = m.place(now, a) || changed
 		}
 	}
 	for ip, a := range m.addrs {
 		if a.pass != m.pass {
+			changed = changed || len(a.targets) > 0
 			m.remove(ip, a)
 		}
 	}
+	return changed
 }
 
 func (m *Machine) setLinks(links []Link) {
@@ -105,8 +107,9 @@ func (m *Machine) setLinks(links []Link) {
 }
 
 // place brings the targets of an address in line with its interfaces and the links as they are. A link that comes up,
-// changes its MAC or is made anew under its old name gets a new target and with it a new burst of announcements.
-func (m *Machine) place(now time.Time, a *address) {
+// changes its MAC or is made anew under its old name gets a new target and with it a new burst of announcements. It
+// reports whether a target came or went.
+func (m *Machine) place(now time.Time, a *address) (changed bool) {
 	wanted := make([]Link, 0, len(a.interfaces))
 	for _, name := range a.interfaces {
 		if l, ok := m.byName[name]; ok && l.usable() {
@@ -119,6 +122,7 @@ func (m *Machine) place(now time.Time, a *address) {
 			kept = append(kept, t)
 		} else {
 			m.drop(t)
+			changed = true
 		}
 	}
 	a.targets = make([]*target, 0, len(wanted))
@@ -131,7 +135,9 @@ func (m *Machine) place(now time.Time, a *address) {
 		m.targets[t.key()] = t
 		a.targets = append(a.targets, t)
 		m.start(now, t)
+		changed = true
 	}
+	return changed
 }
 
 func (m *Machine) drop(t *target) {
@@ -234,6 +240,9 @@ func (m *Machine) State() State {
 
 // Revision changes whenever a conflict appears or disappears.
 func (m *Machine) Revision() uint64 { return m.revision }
+
+// Owns reports whether an address is answered for on a link.
+func (m *Machine) Owns(ip netip.Addr, index int) bool { return m.targets[targetKey{ip, index}] != nil }
 
 // Reach is an address on a link that it is answered on.
 type Reach struct {

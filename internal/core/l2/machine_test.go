@@ -4,6 +4,7 @@ package l2
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -146,12 +147,19 @@ func TestSetAgainstModel(t *testing.T) {
 			}
 		}
 		now = now.Add(time.Duration(rng.IntN(3000)) * time.Millisecond)
-		m.Set(now, w)
+		before := reaches(m)
+		if changed := m.Set(now, w); changed == maps.Equal(before, reaches(m)) {
+			t.Fatalf("seed %d round %d: Set reported changed = %v", seed, round, changed)
+		}
 		for i := range 6 {
 			for index := 1; index <= 6; index++ {
 				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 				got, _ := m.Step(now, with(arpRequest(ip), func(p *Packet) { p.Interface = index }))
-				if want := model(w, ip, index); got.SenderMAC != want {
+				want := model(w, ip, index)
+				if m.Owns(ip, index) != (want != MAC{}) {
+					t.Fatalf("seed %d round %d: owns %v on link %d: %v", seed, round, ip, index, m.Owns(ip, index))
+				}
+				if got.SenderMAC != want {
 					t.Fatalf("seed %d round %d: %v on link %d answered with %v, want %v\n%+v", seed, round, ip, index, got.SenderMAC, want, w)
 				}
 			}
@@ -169,6 +177,14 @@ func TestSetAgainstModel(t *testing.T) {
 			}
 		}
 	}
+}
+
+func reaches(m *Machine) map[Reach]bool {
+	set := map[Reach]bool{}
+	for _, r := range m.Reaches() {
+		set[r] = true
+	}
+	return set
 }
 
 // claimed is the address a sent packet is about.
