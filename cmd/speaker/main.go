@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command speaker runs on every node and makes the network send the traffic of
+// external addresses to the node that owns them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/kube"
+	"github.com/heraldlb/herald/internal/telemetry"
+	"github.com/heraldlb/herald/speaker"
+)
+
+// version is set at build time.
+var version = "dev"
+
+const long = `The speaker runs once on every node. The speakers of a cluster find each other with
+memberlist, agree on one owner for each external address, and the owner answers ARP
+and NDP for it. It needs CAP_NET_RAW and the node's network namespace.
+
+Every flag that names an environment variable takes its default from there; the
+chart sets them from the Pod (downward API).`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "speaker:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var o speaker.Options
+	var logLevel, kubeconfig string
+	cmd := &cobra.Command{
+		Use:           "speaker",
+		Short:         "Announce external addresses of Services from this node",
+		Long:          long,
+		Args:          cobra.NoArgs,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level, err := telemetry.ParseLevel(logLevel)
+			if err != nil {
+				return fmt.Errorf("--log-level: %w", err)
+			}
+			log := telemetry.NewLogger(os.Stdout, level)
+			kube.RouteLogs(log)
+			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+			if err != nil {
+				return fmt.Errorf("find the API server: %w (outside a Pod give --kubeconfig)", err)
+			}
+			log.Info("starting", telemetry.KeyVersion, version, telemetry.KeyNode, o.NodeName)
+			return speaker.Run(cmd.Context(), cfg, o, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of Herald and of its configuration objects [METALLB_NAMESPACE]")
+	f.StringVar(&o.NodeName, "node-name", os.Getenv("METALLB_NODE_NAME"), "name of the node this speaker runs on [METALLB_NODE_NAME]")
+	f.StringVar(&o.PodName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the Pod this speaker runs in; it will own the status objects [METALLB_POD_NAME]")
+	f.StringVar(&o.LBClass, "lb-class", "", "serve only Services with this spec.loadBalancerClass (default: only Services without one)")
+	f.BoolVar(&o.IgnoreExcludeLB, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn, error or none")
+	f.IntVar(&o.Port, "port", 9120, "port of /metrics and /debug/plan; 0 turns it off")
+	f.IntVar(&o.HealthProbePort, "health-probe-port", 17472, "port of /healthz and /readyz; 0 turns it off")
+	f.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "address of net/http/pprof, for example 127.0.0.1:6060 (default: off)")
+	f.StringVar(&o.GossipBindAddr, "ml-bindaddr", os.Getenv("METALLB_ML_BIND_ADDR"), "address to gossip on; the other speakers must reach it [METALLB_ML_BIND_ADDR]")
+	f.IntVar(&o.GossipBindPort, "ml-bindport", envPort("METALLB_ML_BIND_PORT", gossip.DefaultPort), "TCP and UDP port to gossip on, the same on all nodes [METALLB_ML_BIND_PORT]")
+	f.StringVar(&o.GossipLabels, "ml-labels", os.Getenv("METALLB_ML_LABELS"), "label selector of the speaker Pods (default: none, this speaker is alone) [METALLB_ML_LABELS]")
+	f.StringVar(&o.GossipSecretPath, "ml-secret-key-path", os.Getenv("METALLB_ML_SECRET_KEY_PATH"), "directory of the mounted memberlist Secret [METALLB_ML_SECRET_KEY_PATH]")
+	f.StringVar(&o.ExclusionsFile, "excludel2-config", "", "file with patterns of interfaces that never answer (default: those of container networks)")
+	f.StringVar(&kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "how to reach the API server; only outside a Pod [KUBECONFIG]")
+	return cmd
+}
+
+// envPort reads a port from the environment; one that cannot be read is
+// reported like a wrong flag, by Options.Validate.
+func envPort(name string, fallback int) int {
+	v, ok := os.LookupEnv(name)
+	if !ok {
+		return fallback
+	}
+	port, err := strconv.Atoi(v)
+	if err != nil {
+		return -1
+	}
+	return port
+}

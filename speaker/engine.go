@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/links"
+)
+
+// goodbye is how long the messages that name successors get to arrive before
+// this node stops answering. In-cluster round trips take a few milliseconds.
+const goodbye = 100 * time.Millisecond
+
+// engine is the fail-over path: gossip -> ownership -> responder, in memory.
+// It owns the ownership machine, and is the only goroutine that touches it.
+// The API server takes no part: the plan loop only tells which addresses exist
+// and which nodes may own them.
+//
+//	plan loop --setPlan-->  +--------+ --Set--------> responder
+//	gossip ----Events---->  | engine | --Set, Send--> messenger
+//	links -----Changed--->  +--------+ --changed----> report loop
+type engine struct {
+	machine   *ownership.Machine
+	responder responder
+	messenger messenger
+	links     linkSource
+	excluded  exclusions
+	changed   func() // owners or members changed; must not block
+	log       *slog.Logger
+
+	plans   chan plannedGroups // capacity 1: the newest plan replaces an older one
+	queries chan func()
+
+	// The rest belongs to the goroutine of run.
+	peers     []netip.AddrPort
+	answering map[netip.Addr][]string // address -> interfaces
+	wanted    l2.Wanted
+}
+
+// plannedGroups is what the plan loop hands over.
+type plannedGroups struct {
+	groups []announce.Group
+	peers  peers
+}
+
+// peers are the other speakers, from their Pods.
+type peers struct {
+	nodes     []lb.NodeName    // that should have a speaker
+	addresses []netip.AddrPort // where those that have an address gossip
+}
+
+func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exclusions, changed func(), log *slog.Logger) *engine {
+	return &engine{
+		machine:   ownership.New(ownership.Config{Self: self}),
+		responder: r,
+		messenger: m,
+		links:     ls,
+		excluded:  ex,
+		changed:   changed,
+		log:       log,
+		plans:     make(chan plannedGroups, 1),
+		queries:   make(chan func()),
+		answering: map[netip.Addr][]string{},
+	}
+}
+
+// setPlan hands over the newest plan. Only the plan loop calls it.
+func (e *engine) setPlan(p plannedGroups) {
+	select {
+	case <-e.plans: // an older one that nobody took
+	default:
+	}
+	e.plans <- p
+}
+
+// query runs fn in the engine's goroutine and waits for it. It reports false
+// if the engine has ended.
+func (e *engine) query(ctx context.Context, fn func(*ownership.Machine)) bool {
+	done := make(chan struct{})
+	select {
+	case e.queries <- func() { fn(e.machine); close(done) }:
+		<-done
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run works until ctx ends; then it gives everything away, in order.
+func (e *engine) run(ctx context.Context) error {
+	ticker := time.NewTicker(ownership.TickInterval)
+	defer ticker.Stop()
+	e.machine.Tick(time.Now())
+	e.readLinks()
+	events := e.messenger.Events()
+	for {
+		select {
+		case <-ctx.Done():
+			e.leave()
+			return nil
+		case p := <-e.plans:
+			e.machine.Tick(time.Now())
+			e.takePlan(p)
+		case ev, ok := <-events:
+			if !ok {
+				events = nil // the messenger ended; ctx is about to
+				continue
+			}
+			e.machine.Tick(time.Now())
+			e.takeEvent(ev)
+			e.drain(events)
+		case <-e.links.Changed():
+			e.machine.Tick(time.Now())
+			e.readLinks()
+		case now := <-ticker.C:
+			e.machine.Tick(now)
+		case fn := <-e.queries:
+			fn()
+			continue
+		}
+		e.apply()
+	}
+}
+
+// drain takes the events that are already there, so that a node that died
+// with a thousand addresses is one batch of work.
+func (e *engine) drain(events <-chan gossip.Event) {
+	for range 1000 {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return
+			}
+			e.takeEvent(ev)
+		default:
+			return
+		}
+	}
+}
+
+func (e *engine) takePlan(p plannedGroups) {
+	e.machine.SetGroups(p.groups)
+	e.machine.SetPeers(p.peers.nodes)
+	if !slices.Equal(e.peers, p.peers.addresses) {
+		e.peers = p.peers.addresses
+		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
+	}
+}
+
+func (e *engine) takeEvent(ev gossip.Event) {
+	switch ev.Kind {
+	case gossip.MemberUp:
+		e.log.Info("speaker joined", "node", ev.Node, "address", ev.Addr)
+		e.machine.Up(ev.Node)
+		e.changed()
+	case gossip.MemberDown:
+		e.log.Info("speaker gone", "node", ev.Node, "saidGoodbye", ev.Left)
+		e.machine.Down(ev.Node)
+		e.changed()
+	case gossip.Message, gossip.FullState:
+		if err := e.machine.Receive(ev.Data); err != nil {
+			e.log.Warn("message from another speaker not understood; is it of another version?", "node", ev.Node, "error", err)
+		}
+	}
+}
+
+// readLinks tells the machine which interfaces may answer, and the responder
+// what all links look like now.
+func (e *engine) readLinks() {
+	all := e.links.Snapshot()
+	up := make([]string, 0, len(all))
+	e.wanted.Links = make([]l2.Link, 0, len(all))
+	for _, l := range all {
+		e.wanted.Links = append(e.wanted.Links, l2.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up})
+		if e.usable(l) {
+			up = append(up, l.Name)
+		}
+	}
+	e.machine.SetInterfaces(up)
+	e.responder.Set(e.wanted)
+}
+
+// usable reports whether an interface can answer at all: it is up, speaks
+// Ethernet, has an address of its own, and is not excluded. A bare bridge port
+// or bond slave has no address; its master answers.
+func (e *engine) usable(l links.Link) bool {
+	return l.Up && l.MAC.IsUnicast() && len(l.Addrs) > 0 && !e.excluded.match(l.Name)
+}
+
+// apply does the work that became due, in the order that Ready documents.
+func (e *engine) apply() {
+	r := e.machine.Ready()
+	if r.Empty() {
+		return
+	}
+	if len(r.Stop) > 0 {
+		e.answer(r.Stop, nil)
+	}
+	for _, msg := range r.Send {
+		e.messenger.Send(msg)
+	}
+	if len(r.Start) > 0 {
+		e.answer(nil, r.Start)
+	}
+	if r.StateChanged {
+		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
+	}
+	if r.Resync {
+		e.log.Warn("this speaker was frozen; asking the others for their state")
+		e.messenger.Resync()
+	}
+	for _, c := range r.Owners {
+		e.log.Info("owner changed", "address", c.Key, "from", c.Previous, "to", c.Owner)
+	}
+	if len(r.Owners)+len(r.Start)+len(r.Stop) > 0 {
+		e.changed()
+	}
+}
+
+// answer changes what this node answers for and tells the responder.
+func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
+	for _, a := range stop {
+		delete(e.answering, a)
+	}
+	for _, a := range start {
+		e.answering[a.IP] = a.Interfaces
+	}
+	e.wanted.Addresses = make([]l2.Address, 0, len(e.answering))
+	for _, ip := range slices.SortedFunc(maps.Keys(e.answering), netip.Addr.Compare) {
+		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: e.answering[ip]})
+	}
+	e.responder.Set(e.wanted)
+}
+
+// leave names a successor for everything this node owns and stops answering
+// once they have had time to take over.
+func (e *engine) leave() {
+	e.machine.Tick(time.Now())
+	e.machine.Leave()
+	r := e.machine.Ready()
+	for _, msg := range r.Send {
+		e.messenger.Send(msg)
+	}
+	if len(r.StopLast) > 0 {
+		e.log.Info("handing over", "addresses", len(r.StopLast))
+		time.Sleep(goodbye)
+	}
+	e.answering = map[netip.Addr][]string{}
+	e.answer(nil, nil)
+}

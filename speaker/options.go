@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Options are the settings of a speaker. cmd/speaker fills them from flags.
+type Options struct {
+	// Namespace is Herald's own namespace: where its configuration objects,
+	// its speaker Pods and its status objects live. Required.
+	Namespace string
+	// NodeName is the node this speaker runs on. Required.
+	NodeName string
+	// PodName is the Pod this speaker runs in; it owns the status objects, so
+	// that they go when the Pod goes. Empty: they have no owner.
+	PodName string
+
+	// LBClass limits the speaker to Services of this loadBalancerClass; empty
+	// means Services without one.
+	LBClass string
+	// IgnoreExcludeLB lets nodes announce that carry the label
+	// node.kubernetes.io/exclude-from-external-load-balancers.
+	IgnoreExcludeLB bool
+
+	// Port serves /metrics and /debug/plan; 0 turns it off.
+	Port int
+	// HealthProbePort serves /healthz and /readyz; 0 turns it off.
+	HealthProbePort int
+	// PprofBindAddress serves net/http/pprof; empty turns it off.
+	PprofBindAddress string
+
+	// GossipBindAddr and GossipBindPort are where memberlist listens. The
+	// other speakers must reach the same port. Required.
+	GossipBindAddr string
+	GossipBindPort int
+	// GossipLabels selects the speaker Pods to gossip with. Empty means that
+	// this speaker is alone.
+	GossipLabels string
+	// GossipSecretPath is the directory of the mounted Secret whose key
+	// "secretkey" encrypts gossip. Required.
+	GossipSecretPath string
+
+	// ExclusionsFile lists interfaces that never answer; see loadExclusions.
+	ExclusionsFile string
+}
+
+// secretKeyName is the key inside the memberlist Secret, as MetalLB names it.
+const secretKeyName = "secretkey"
+
+// Validate names every setting that cannot work.
+func (o *Options) Validate() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	require(o.Namespace != "", "--namespace is required (in a Pod: set METALLB_NAMESPACE by the downward API)")
+	require(o.NodeName != "", "--node-name is required (in a Pod: set METALLB_NODE_NAME by the downward API)")
+	_, err := netip.ParseAddr(o.GossipBindAddr)
+	require(err == nil, "--ml-bindaddr %q is not an IP address (in a Pod: set METALLB_ML_BIND_ADDR to status.podIP)", o.GossipBindAddr)
+	require(o.GossipBindPort > 0 && o.GossipBindPort < 65536, "--ml-bindport %d is not a port number", o.GossipBindPort)
+	require(o.GossipSecretPath != "", "--ml-secret-key-path is required: gossip is always encrypted (mount the memberlist Secret there)")
+	if _, err := labels.Parse(o.GossipLabels); err != nil {
+		errs = append(errs, fmt.Errorf("--ml-labels %q: %w", o.GossipLabels, err))
+	}
+	return errors.Join(errs...)
+}
+
+// gossipKey reads the key of the gossip. The error never holds the key.
+func (o *Options) gossipKey() ([]byte, error) {
+	path := filepath.Join(o.GossipSecretPath, secretKeyName)
+	key, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the gossip key: %w (the controller creates the Secret; is it mounted at --ml-secret-key-path?)", err)
+	}
+	if len(key) == 0 {
+		return nil, fmt.Errorf("the gossip key in %s is empty: delete the Secret, the controller makes a new one", path)
+	}
+	return key, nil
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/core/reason"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// patience is how long bad news must stay true before it is written. While a
+// Service comes up it has no endpoints for a moment, and no speaker has
+// claimed it: nobody needs to read about that, and the API server is spared a
+// write per Service.
+const patience = 2 * time.Second
+
+// planned is the last plan of the plan loop.
+type planned struct {
+	at       time.Time
+	snapshot *lb.Snapshot
+	problems []snapshot.Problem
+	plan     announce.Result
+}
+
+// reporter tells the API server what became of the plan. It runs beside the
+// plan loop, slower, so that writing never delays announcing.
+type reporter struct {
+	who     status.Speaker
+	engine  *engine
+	watcher responder
+	links   linkSource
+	metrics *telemetry.Metrics
+	log     *slog.Logger
+
+	// The rest belongs to the goroutine of the report loop.
+	bad map[lb.ServiceKey]badNews
+}
+
+type badNews struct {
+	code  reason.Code
+	since time.Time
+}
+
+// gather asks the engine about every Service of the plan. It reports false if
+// the engine has ended.
+func (r *reporter) gather(ctx context.Context, p *planned) ([]status.ServiceReport, bool) {
+	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
+	ok := r.engine.query(ctx, func(m *ownership.Machine) {
+		answers := make(map[netip.Addr][]string)
+		for _, a := range m.Answers() {
+			answers[a.IP] = a.Interfaces
+		}
+		for i := range p.snapshot.Services {
+			reports = append(reports, r.report(m, &p.plan, &p.snapshot.Services[i], answers))
+		}
+	})
+	if !ok {
+		return nil, false
+	}
+	slices.SortFunc(reports, func(a, b status.ServiceReport) int { return a.Key.Compare(b.Key) })
+	return reports, true
+}
+
+// report says who announces one Service, or why nobody does.
+func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.Service, answers map[netip.Addr][]string) status.ServiceReport {
+	out := status.ServiceReport{Key: svc.Key}
+	var owner lb.NodeName
+	out.Reason = plan.Verdict(svc.Key)
+	if out.Reason.Code == "" {
+		if group, ok := plan.Group(svc.Key); ok {
+			owner, _ = m.Owner(group.Key)
+			out.Reason = m.Verdict(group.Key)
+		}
+	}
+	if owner == "" {
+		out.Write = m.FirstLive(svc.Key.String()) == r.who.Node
+		return out
+	}
+	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, "layer2"))
+	if owner != r.who.Node {
+		return out
+	}
+	for _, a := range svc.Assigned {
+		out.Interfaces = append(out.Interfaces, answers[a]...)
+	}
+	slices.Sort(out.Interfaces)
+	out.Interfaces = slices.Compact(out.Interfaces)
+	// Elected, but not answering yet: the batch that starts it is under way.
+	out.Write = len(out.Interfaces) > 0
+	return out
+}
+
+// addConflicts turns "announcing" into a conflict where somebody else was
+// heard to answer for an address of ours.
+func (r *reporter) addConflicts(p *planned, reports []status.ServiceReport, state l2.State) {
+	if len(state.Conflicts) == 0 {
+		return
+	}
+	seen := make(map[netip.Addr][]l2.Conflict)
+	for _, c := range state.Conflicts {
+		seen[c.Address] = append(seen[c.Address], c)
+	}
+	assigned := make(map[lb.ServiceKey][]netip.Addr, len(p.snapshot.Services))
+	for i := range p.snapshot.Services {
+		s := &p.snapshot.Services[i]
+		assigned[s.Key] = s.Assigned
+	}
+	for i := range reports {
+		if len(reports[i].Interfaces) == 0 {
+			continue
+		}
+		for _, a := range assigned[reports[i].Key] {
+			if len(seen[a]) > 0 {
+				reports[i].Reason = r.conflictReason(a, seen[a])
+				break
+			}
+		}
+	}
+}
+
+// conflictReason names the other station. An address that is also configured
+// on an interface of this node is most likely on every node: kube-proxy in
+// IPVS mode puts it there, and every kernel answers for it.
+func (r *reporter) conflictReason(a netip.Addr, seen []l2.Conflict) reason.Reason {
+	var others []string
+	for _, c := range seen {
+		others = append(others, fmt.Sprintf("%s (seen on %s)", c.MAC, c.Interface))
+	}
+	text := fmt.Sprintf("node %q announces %s, but somebody else answers for it too: %s", r.who.Node, a, strings.Join(others, ", "))
+	for _, l := range r.links.Snapshot() {
+		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			text += fmt.Sprintf("; the address is configured on interface %s of this node, so probably on every node: "+
+				"with kube-proxy in IPVS mode set strictARP: true, else remove it there", l.Name)
+			return reason.New(reason.AddressConflict, "%s", text)
+		}
+	}
+	return reason.New(reason.AddressConflict, "%s; find the machine with that MAC address, or take the address out of the pool", text)
+}
+
+// wait holds back bad news that may pass by itself, and says when to look
+// again (0: nothing is held back).
+func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Duration {
+	var again time.Duration
+	still := make(map[lb.ServiceKey]badNews)
+	for i := range reports {
+		rep := &reports[i]
+		if rep.Reason.Good() || rep.Reason.Code == reason.AddressConflict || !rep.Write {
+			continue
+		}
+		news, known := r.bad[rep.Key]
+		if !known || news.code != rep.Reason.Code {
+			news = badNews{code: rep.Reason.Code, since: now}
+		}
+		still[rep.Key] = news
+		if left := patience - now.Sub(news.since); left > 0 {
+			rep.Write = false
+			if again == 0 || left < again {
+				again = left
+			}
+		}
+	}
+	r.bad = still
+	return again
+}
+
+// sync makes one report and returns what is to be written.
+func (r *reporter) sync(ctx context.Context, p *planned, objs snapshot.Objects, now time.Time) (status.SpeakerWrites, time.Duration, bool) {
+	reports, ok := r.gather(ctx, p)
+	if !ok {
+		return status.SpeakerWrites{}, 0, false
+	}
+	r.addConflicts(p, reports, r.watcher.State())
+	again := r.wait(reports, now)
+	r.measure(p, reports)
+	return status.DiffSpeaker(r.who, objs, reports, metav1.NewTime(now).Rfc3339Copy()), again, true
+}
+
+// measure fills metallb_speaker_announced: one series per Service and address
+// that this node answers for.
+func (r *reporter) measure(p *planned, reports []status.ServiceReport) {
+	mine := make(map[lb.ServiceKey]bool)
+	for _, rep := range reports {
+		mine[rep.Key] = len(rep.Interfaces) > 0
+	}
+	var rows []telemetry.Row
+	for i := range p.snapshot.Services {
+		s := &p.snapshot.Services[i]
+		if !mine[s.Key] {
+			continue
+		}
+		for _, a := range s.Assigned {
+			rows = append(rows, telemetry.Row{Labels: []string{s.Key.String(), "layer2", string(r.who.Node), a.String()}, Value: 1})
+		}
+	}
+	r.metrics.L2.Announced.Set(rows)
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package speaker is the program of each node: it makes the network send the
+// traffic of external addresses to the right nodes.
+//
+//	           caches                        gossip     links
+//	             |                              \       /
+//	plan loop: read -> snapshot -> announce.Plan -> engine -> ARP, NDP
+//	                                                  |
+//	report loop: ServiceL2Status, conditions, events <+
+//
+// The two loops talk to the API server. The engine does not: when a node dies,
+// gossip, ownership and the answering socket are all it takes to move an
+// address, in memory.
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/links"
+	"github.com/heraldlb/herald/internal/driver/rawl2"
+	"github.com/heraldlb/herald/internal/kube"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// reportInterval is the shortest time between two reports. A burst of a
+// thousand Services becomes a few reports, and leaves the API server free for
+// those who wait for an address.
+const reportInterval = 500 * time.Millisecond
+
+// speaker ties the parts together.
+type speaker struct {
+	opts    Options
+	self    lb.NodeName
+	log     *slog.Logger
+	cluster *kube.Cluster
+	engine  *engine
+	drivers []driver
+	metrics *telemetry.Metrics
+	page    telemetry.PlanPage
+
+	planLoop, reportLoop *kube.Loop
+	reporter             *reporter
+	writer               *kube.SpeakerWriter
+	planned              atomic.Pointer[planned]
+}
+
+// Run works until ctx ends, then hands everything over to the other speakers
+// and returns.
+func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	s, err := newSpeaker(cfg, o, log)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error) {
+	s := &speaker{opts: o, self: lb.NodeName(o.NodeName), log: log}
+	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Logger: log.With(telemetry.KeyComponent, "plan")})
+	s.reportLoop = kube.NewLoop(kube.LoopOptions{
+		Sync: s.report, Interval: reportInterval, Logger: log.With(telemetry.KeyComponent, "report"),
+	})
+
+	speakers, err := labels.Parse(o.GossipLabels)
+	if err != nil {
+		return nil, fmt.Errorf("--ml-labels: %w", err)
+	}
+	if o.GossipLabels == "" {
+		speakers = labels.Nothing()
+	}
+	s.cluster, err = kube.New(kube.Options{
+		Config:      cfg,
+		Namespace:   o.Namespace,
+		Kinds:       kube.SpeakerKinds(o.NodeName, speakers),
+		EventSource: api.EventSourceSpeaker,
+		Host:        o.NodeName,
+		UserAgent:   "herald-speaker",
+		HealthPort:  o.HealthProbePort,
+		Changed:     s.planLoop.Poke,
+		Logger:      log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.connect()
+}
+
+// connect makes the drivers and what stands on them.
+func (s *speaker) connect() error {
+	key, err := s.opts.gossipKey()
+	if err != nil {
+		return err
+	}
+	excluded, err := loadExclusions(s.opts.ExclusionsFile)
+	if err != nil {
+		return err
+	}
+	bind, err := netip.ParseAddr(s.opts.GossipBindAddr)
+	if err != nil {
+		return fmt.Errorf("--ml-bindaddr: %w", err)
+	}
+	messages, err := gossip.New(gossip.Config{
+		NodeName: s.self, BindAddr: bind, BindPort: uint16(s.opts.GossipBindPort),
+		Secrets: [][]byte{key}, Logger: s.log.With(telemetry.KeyComponent, "gossip"),
+	})
+	if err != nil {
+		return err
+	}
+	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
+	answers := rawl2.New(rawl2.Config{L2: l2.DefaultConfig(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
+	s.drivers = []driver{messages, network, answers}
+
+	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
+	s.engine = newEngine(s.self, answers, messages, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
+	s.reporter = &reporter{
+		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
+		engine: s.engine, watcher: answers, links: network, metrics: s.metrics,
+	}
+	s.writer = kube.NewSpeakerWriter(s.cluster.Client(), s.cluster.Events())
+	s.page.Set(s.view)
+
+	return errors.Join(
+		s.cluster.Add(s.planLoop.Run),
+		s.cluster.Add(func(ctx context.Context) error { return s.watchConflicts(ctx, answers) }),
+		s.cluster.Add(s.runReports),
+		s.cluster.AddReadyCheck("plan", s.ready),
+	)
+}
+
+// run starts everything. The drivers outlive the rest by the moment that the
+// engine needs to hand over.
+func (s *speaker) run(ctx context.Context) error {
+	driverCtx, stopDrivers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopDrivers()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range s.drivers {
+		g.Go(func() error { return d.Run(driverCtx) })
+	}
+	g.Go(func() error {
+		defer stopDrivers()
+		return s.engine.run(ctx)
+	})
+	g.Go(func() error { return s.cluster.Run(ctx) })
+	s.serve(ctx, g)
+	return g.Wait()
+}
+
+func (s *speaker) serve(ctx context.Context, g *errgroup.Group) {
+	if s.opts.Port != 0 {
+		g.Go(func() error {
+			return telemetry.Serve(ctx, net.JoinHostPort("", strconv.Itoa(s.opts.Port)), telemetry.Pages(s.metrics.Registry, &s.page))
+		})
+	}
+	if s.opts.PprofBindAddress != "" {
+		g.Go(func() error { return telemetry.Serve(ctx, s.opts.PprofBindAddress, telemetry.Profiles()) })
+	}
+}
+
+// plan is one round of the plan loop: read, snapshot, plan, hand over.
+func (s *speaker) plan(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	err := s.planOnce(ctx)
+	s.metrics.Client.Round(time.Since(start), err)
+	return 0, err
+}
+
+func (s *speaker) planOnce(ctx context.Context) error {
+	objs, err := s.cluster.Read(ctx)
+	if err != nil {
+		return err
+	}
+	snap, problems := snapshot.Build(objs, snapshot.Options{
+		Namespace: s.opts.Namespace, LBClass: s.opts.LBClass, IgnoreExcludeLB: s.opts.IgnoreExcludeLB,
+	})
+	p := &planned{at: time.Now(), snapshot: &snap, problems: problems, plan: announce.Plan(&snap, s.self)}
+	s.engine.setPlan(plannedGroups{groups: p.plan.Groups, peers: findPeers(objs.SpeakerPods, s.self, s.opts.GossipBindPort)})
+	s.planned.Store(p)
+	s.reportLoop.Poke()
+	return nil
+}
+
+func (s *speaker) ready() error {
+	if s.planned.Load() == nil {
+		return errors.New("there is no plan yet")
+	}
+	return nil
+}
+
+// runReports waits for the Pod that owns the reports, then runs the report loop.
+func (s *speaker) runReports(ctx context.Context) error {
+	s.reporter.who.Owner = s.findPod(ctx)
+	return s.reportLoop.Run(ctx)
+}
+
+// findPod returns a reference to this speaker's own Pod, so that its reports
+// are collected with it. Without one the reports have no owner.
+func (s *speaker) findPod(ctx context.Context) *metav1.OwnerReference {
+	if s.opts.PodName == "" {
+		return nil
+	}
+	var pod corev1.Pod
+	err := s.cluster.Client().Get(ctx, client.ObjectKey{Namespace: s.opts.Namespace, Name: s.opts.PodName}, &pod)
+	if err != nil {
+		s.log.Warn("own Pod not found; status objects will have no owner", telemetry.KeyObject, s.opts.PodName, telemetry.KeyError, err)
+		return nil
+	}
+	return &metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+}
+
+// report is one round of the report loop.
+func (s *speaker) report(ctx context.Context) (time.Duration, error) {
+	p := s.planned.Load()
+	if p == nil {
+		return 0, nil // the plan loop pokes once there is something to say
+	}
+	objs, err := s.cluster.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	writes, again, ok := s.reporter.sync(ctx, p, s.writer.Overlay(objs, now), now)
+	if !ok {
+		return 0, ctx.Err()
+	}
+	return again, s.writer.Apply(ctx, writes, now)
+}
+
+// watchConflicts pokes the report loop when the responder noticed something.
+func (s *speaker) watchConflicts(ctx context.Context, r responder) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.Changed():
+			s.reportLoop.Poke()
+		}
+	}
+}
+
+// view is what /debug/plan shows.
+func (s *speaker) view() telemetry.PlanView {
+	p := s.planned.Load()
+	if p == nil {
+		return telemetry.PlanView{}
+	}
+	var claims []ownership.Claim
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.engine.query(ctx, func(m *ownership.Machine) { claims = m.Claims() })
+	return telemetry.PlanView{
+		At: p.at, Snapshot: p.snapshot, Plan: p.plan, Problems: p.problems,
+		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State()},
+	}
+}
