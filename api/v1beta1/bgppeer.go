@@ -51,9 +51,9 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.peerASN) && self.peerASN != 0) || has(self.dynamicASN)",message="neither peerASN nor dynamicASN is set: set peerASN to the AS number of the router, or dynamicASN to internal or external"
 // +kubebuilder:validation:XValidation:rule="!(has(self.peerASN) && self.peerASN != 0) || !has(self.dynamicASN)",fieldPath=".dynamicASN",messageExpression="'dynamicASN ' + self.dynamicASN + ' and peerASN exclude each other: remove one of them'"
-// +kubebuilder:validation:XValidation:rule="(has(self.peerAddress) && self.peerAddress != '') || (has(self.interface) && self.interface != '')",message="neither peerAddress nor interface is set: set peerAddress to the address of the router, or interface to the network interface behind which it is"
-// +kubebuilder:validation:XValidation:rule="!(has(self.peerAddress) && self.peerAddress != '') || !(has(self.interface) && self.interface != '')",fieldPath=".interface",messageExpression="'interface ' + self.interface + ' and peerAddress ' + self.peerAddress + ' exclude each other: remove one of them'"
-// +kubebuilder:validation:XValidation:rule="!(has(self.password) && self.password != '') || !(has(self.passwordSecret) && has(self.passwordSecret.name) && self.passwordSecret.name != '')",fieldPath=".passwordSecret",messageExpression="'passwordSecret ' + self.passwordSecret.name + ' and password exclude each other: remove password'"
+// +kubebuilder:validation:XValidation:rule="(has(self.peerAddress) && size(self.peerAddress) > 0) || (has(self.interface) && size(self.interface) > 0)",message="neither peerAddress nor interface is set: set peerAddress to the address of the router, or interface to the network interface behind which it is"
+// +kubebuilder:validation:XValidation:rule="!(has(self.peerAddress) && size(self.peerAddress) > 0) || !(has(self.interface) && size(self.interface) > 0)",fieldPath=".interface",messageExpression="'interface ' + self.interface + ' and peerAddress ' + self.peerAddress + ' exclude each other: remove one of them'"
+// +kubebuilder:validation:XValidation:rule="!(has(self.password) && size(self.password) > 0) || !(has(self.passwordSecret) && has(self.passwordSecret.name) && size(self.passwordSecret.name) > 0)",fieldPath=".passwordSecret",messageExpression="'passwordSecret ' + self.passwordSecret.name + ' and password exclude each other: remove password'"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ebgpMultiHop) && self.ebgpMultiHop) || !((has(self.peerASN) && self.peerASN == self.myASN) || (has(self.dynamicASN) && self.dynamicASN == 'internal'))",fieldPath=".ebgpMultiHop",message="ebgpMultiHop true is for a peer of another AS, but peerASN is the same as myASN (or dynamicASN is internal): remove ebgpMultiHop, or correct peerASN"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || duration(self.keepaliveTime) <= (has(self.holdTime) ? duration(self.holdTime) : duration('90s')) || !self.keepaliveTime.matches('^[0-9.hmsun]+$') || (has(self.holdTime) && !self.holdTime.matches('^[0-9.hmsun]+$'))",fieldPath=".keepaliveTime",messageExpression="'keepaliveTime ' + self.keepaliveTime + ' is longer than holdTime ' + (has(self.holdTime) ? self.holdTime : '90s') + ': make it a third of holdTime, or remove it'"
 type BGPPeerSpec struct {
@@ -89,7 +89,7 @@ type BGPPeerSpec struct {
 	// and interface is set.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self == '' || isIP(self)",messageExpression="'peerAddress \"' + self + '\" is no IP address: write one such as 192.0.2.1 or 2001:db8::1, without a prefix length; for a link-local address use interface'"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self)",messageExpression="'peerAddress \"' + self + '\" is no IP address: write one such as 192.0.2.1 or 2001:db8::1, without a prefix length; for a link-local address use interface'"
 	PeerAddress string `json:"peerAddress,omitempty"`
 
 	// interface is the network interface of the node behind which the router
@@ -101,7 +101,7 @@ type BGPPeerSpec struct {
 	// sourceAddress is the local address of the session.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self == '' || isIP(self)",messageExpression="'sourceAddress \"' + self + '\" is no IP address: write one such as 192.0.2.1 or 2001:db8::1'"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self)",messageExpression="'sourceAddress \"' + self + '\" is no IP address: write one such as 192.0.2.1 or 2001:db8::1'"
 	SourceAddress string `json:"sourceAddress,omitempty"`
 
 	// peerPort is the TCP port of the router.
@@ -140,7 +140,7 @@ type BGPPeerSpec struct {
 	// first IPv4 address of the node, or a number made from its name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self == '' || (isIP(self) && ip(self).family() == 4)",messageExpression="'routerID \"' + self + '\" is no IPv4 address: write one such as 192.0.2.1, or remove routerID'"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || (isIP(self) && ip(self).family() == 4)",messageExpression="'routerID \"' + self + '\" is no IPv4 address: write one such as 192.0.2.1, or remove routerID'"
 	RouterID string `json:"routerID,omitempty"`
 
 	// nodeSelectors select the nodes that hold the session; one of them must

@@ -43,6 +43,10 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MaxLength=90
+	// +kubebuilder:validation:items:XValidation:rule="@addressSyntax",messageExpression="@addressSyntaxMessage"
+	// +kubebuilder:validation:items:XValidation:rule="@addressFamily",messageExpression="@addressFamilyMessage"
+	// +kubebuilder:validation:items:XValidation:rule="@addressOrder",messageExpression="@addressOrderMessage"
+	// +kubebuilder:validation:XValidation:rule="@addressOverlap",messageExpression="@addressOverlapMessage"
 	Addresses []string `json:"addresses"`
 
 	// autoAssign says whether a Service that does not ask for this pool can
