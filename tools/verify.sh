@@ -44,7 +44,7 @@ check "gofmt" formatted
 for m in "$@"; do
 	check "go mod tidy: $m" go -C "$m" mod tidy -diff
 done
-check "CRDs of config and chart are equal" diff -r -x kustomization.yaml config/crd/bases charts/herald/files/crds
+check "CRDs of config and chart are equal" diff -r -x kustomization.yaml config/crd charts/herald/files/crds
 check "helm lint" bin/helm lint --strict --quiet charts/herald
 check "helm template" bin/helm template herald charts/herald --namespace metallb-system --output-dir "$tmp/rendered" --skip-tests
 exit $failed

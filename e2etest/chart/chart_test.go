@@ -176,9 +176,9 @@ func TestFlagsAreKnown(t *testing.T) {
 // The CRDs come with the release and stay when it goes.
 func TestCRDs(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(root + "/config/crd/bases/*.yaml")
+	files, err := filepath.Glob(root + "/config/crd/*.io_*.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no CRDs in config/crd/bases: %v", err)
+		t.Fatalf("no CRDs in config/crd: %v", err)
 	}
 	crds := customResources(render(t), "CustomResourceDefinition")
 	if len(crds) != len(files) {
