@@ -46,6 +46,9 @@ type engine struct {
 	peers     []netip.AddrPort
 	answering map[netip.Addr][]string // address -> interfaces
 	wanted    l2.Wanted
+	// dead are the nodes that went without goodbye and are not back. Their
+	// Pods, and so their reports, stay for minutes; a survivor cleans up.
+	dead map[lb.NodeName]bool
 }
 
 // plannedGroups is what the plan loop hands over.
@@ -72,6 +75,7 @@ func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exc
 		plans:     make(chan plannedGroups, 1),
 		queries:   make(chan func()),
 		answering: map[netip.Addr][]string{},
+		dead:      map[lb.NodeName]bool{},
 	}
 }
 
@@ -163,10 +167,12 @@ func (e *engine) takeEvent(ev gossip.Event) {
 	case gossip.MemberUp:
 		e.log.Info("speaker joined", "node", ev.Node, "address", ev.Addr)
 		e.machine.Up(ev.Node)
+		delete(e.dead, ev.Node)
 		e.changed()
 	case gossip.MemberDown:
 		e.log.Info("speaker gone", "node", ev.Node, "saidGoodbye", ev.Left)
 		e.machine.Down(ev.Node)
+		e.dead[ev.Node] = !ev.Left
 		e.changed()
 	case gossip.Message, gossip.FullState:
 		if err := e.machine.Receive(ev.Data); err != nil {

@@ -5,7 +5,7 @@ package speaker
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,7 +45,6 @@ type reporter struct {
 	watcher responder
 	links   linkSource
 	metrics *telemetry.Metrics
-	log     *slog.Logger
 
 	// The rest belongs to the goroutine of the report loop.
 	bad map[lb.ServiceKey]badNews
@@ -208,4 +207,23 @@ func (r *reporter) measure(p *planned, reports []status.ServiceReport) {
 		}
 	}
 	r.metrics.L2.Announced.Set(rows)
+}
+
+// orphans returns the dead nodes whose reports this speaker is to remove: it is
+// the first living one in hash order for them.
+func (r *reporter) orphans(ctx context.Context) []lb.NodeName {
+	var nodes []lb.NodeName
+	r.engine.query(ctx, func(m *ownership.Machine) {
+		for _, n := range slices.Sorted(maps.Keys(r.engine.dead)) {
+			if r.engine.dead[n] && m.FirstLive("node/"+string(n)) == r.who.Node {
+				nodes = append(nodes, n)
+			}
+		}
+	})
+	return nodes
+}
+
+// forget notes that the reports of a dead node are removed.
+func (r *reporter) forget(ctx context.Context, node lb.NodeName) {
+	r.engine.query(ctx, func(*ownership.Machine) { delete(r.engine.dead, node) })
 }

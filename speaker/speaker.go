@@ -249,7 +249,21 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 	if !ok {
 		return 0, ctx.Err()
 	}
-	return again, s.writer.Apply(ctx, writes, now)
+	return again, errors.Join(s.writer.Apply(ctx, writes, now), s.cleanUp(ctx))
+}
+
+// cleanUp removes the reports of nodes that died. Their Pods own them, but the
+// API server keeps those Pods until the node is given up, minutes later.
+func (s *speaker) cleanUp(ctx context.Context) error {
+	var errs []error
+	for _, node := range s.reporter.orphans(ctx) {
+		if err := s.writer.DeleteL2StatusesOf(ctx, s.opts.Namespace, string(node)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.reporter.forget(ctx, node)
+	}
+	return errors.Join(errs...)
 }
 
 // watchConflicts pokes the report loop when the responder noticed something.
