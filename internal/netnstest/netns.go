@@ -150,16 +150,48 @@ func (n *NS) Delete(t testing.TB, name string) {
 // AddAddr gives an interface an address, usable at once.
 func (n *NS) AddAddr(t testing.TB, name string, prefix netip.Prefix) {
 	t.Helper()
+	flags := 0
+	if prefix.Addr().Is6() {
+		flags = unix.IFA_F_NODAD
+	}
+	n.addAddr(t, name, prefix, flags)
+}
+
+// AddAddrDAD gives an interface an IPv6 address as a real host does, with duplicate address detection.
+func (n *NS) AddAddrDAD(t testing.TB, name string, prefix netip.Prefix) {
+	t.Helper()
+	for _, setting := range []string{"accept_dad", "dad_transmits"} {
+		n.Sysctl(t, "net/ipv6/conf/"+name+"/"+setting, "1")
+	}
+	n.addAddr(t, name, prefix, 0)
+}
+
+func (n *NS) addAddr(t testing.TB, name string, prefix netip.Prefix, flags int) {
+	t.Helper()
 	ip := prefix.Addr()
 	addr := &netlink.Addr{
 		IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), ip.BitLen())},
-	}
-	if ip.Is6() {
-		addr.Flags = unix.IFA_F_NODAD
+		Flags: flags,
 	}
 	if err := n.Handle.AddrAdd(n.Link(t, name), addr); err != nil {
 		t.Fatalf("add %v to %s: %v", prefix, name, err)
 	}
+}
+
+// DADFailed reports whether duplicate address detection found another owner of an address of an interface.
+func (n *NS) DADFailed(t testing.TB, name string, ip netip.Addr) bool {
+	t.Helper()
+	addrs, err := n.Handle.AddrList(n.Link(t, name), netlink.FAMILY_V6)
+	if err != nil {
+		t.Fatalf("list the addresses of %s: %v", name, err)
+	}
+	for _, a := range addrs {
+		if got, ok := netip.AddrFromSlice(a.IP); ok && got == ip {
+			return a.Flags&unix.IFA_F_DADFAILED != 0
+		}
+	}
+	t.Fatalf("%s does not have %v", name, ip)
+	return false
 }
 
 // Neighbor returns the MAC that the kernel of the namespace holds for an address, nil if it has none.
@@ -180,6 +212,17 @@ func (n *NS) Neighbor(t testing.TB, name string, ip netip.Addr) net.HardwareAddr
 		}
 	}
 	return nil
+}
+
+// SetNeighbor makes the kernel of the namespace believe, as if it had learned it, that an address has this MAC.
+func (n *NS) SetNeighbor(t testing.TB, name string, ip netip.Addr, mac [6]byte) {
+	t.Helper()
+	err := n.Handle.NeighSet(&netlink.Neigh{
+		LinkIndex: n.Link(t, name).Attrs().Index, State: unix.NUD_REACHABLE, IP: ip.AsSlice(), HardwareAddr: mac[:],
+	})
+	if err != nil {
+		t.Fatalf("set neighbour %v of %s: %v", ip, name, err)
+	}
 }
 
 // Veth connects two namespaces, or one with itself, with a cable whose ends are up. The ends get unicast MACs made by

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rawl2 gives core/l2 its sockets: it answers ARP and NDP for the addresses of this node and announces them.
+//
+//	Set ──> machine (core/l2) <── one goroutine per interface and protocol: read, decide, write
+//	           │
+//	           └──> Run: opens and closes the sockets, sends announcements when due
+//	                   └──> memberships: joins the solicited-node groups of IPv6 addresses
+//
+// Packet sockets serve both protocols. For IPv6 an ICMPv6 socket would not do: a unicast probe (RFC 4861 section
+// 7.3.3) is addressed to an address that this node's kernel does not have, so it never gets as far as such a socket.
+//
+// The way from question to answer is one thread without a stop: poll, read, decide under a mutex, write. A thread that
+// sleeps in poll is woken by the kernel itself; the network poller of the Go runtime would put a second wake-up
+// between. Nothing on the way allocates.
+//
+// CAP_NET_RAW is all it needs.
+package rawl2
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/l2"
+)
+
+// Config sets up a Driver.
+type Config struct {
+	// Logger is required.
+	Logger *slog.Logger
+	// L2 sets the times of announcements. Take l2.DefaultConfig and change what should differ.
+	L2 l2.Config
+	// Retry is the time until something that failed is tried again, unless Set comes first. Default 1 s.
+	Retry time.Duration
+}
+
+// Driver answers and announces. Its methods may be used concurrently.
+type Driver struct {
+	log     *slog.Logger
+	retry   time.Duration
+	wake    chan struct{} // to Run: something has changed
+	changed chan struct{} // to the user
+
+	mu       sync.Mutex // guards all below
+	machine  *l2.Machine
+	moved    bool   // Reaches has changed since Run looked
+	revision uint64 // of the machine, when changed was signalled last
+	errors   map[errorKey]string
+}
+
+// errorKey names what may fail, so that its success later clears the error.
+type errorKey struct {
+	link string
+	what string
+}
+
+// New returns a Driver that does nothing until Run.
+func New(cfg Config) *Driver {
+	return &Driver{
+		log:     cfg.Logger,
+		retry:   cmp.Or(cfg.Retry, time.Second),
+		wake:    make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
+		machine: l2.New(cfg.L2),
+		errors:  map[errorKey]string{},
+	}
+}
+
+// Set takes the whole wanted state. It is idempotent, may be called before Run, and returns without waiting for a
+// socket. When it returns, addresses that w does not contain are answered no more.
+func (d *Driver) Set(w l2.Wanted) {
+	d.mu.Lock()
+	moved := d.machine.Set(time.Now(), w)
+	d.moved = d.moved || moved
+	d.signal()
+	d.mu.Unlock()
+	if moved {
+		notify(d.wake)
+	}
+}
+
+// State returns what is announced, what was seen, and what does not work.
+func (d *Driver) State() l2.State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.machine.State()
+	for k, message := range d.errors {
+		s.Errors = append(s.Errors, l2.InterfaceError{Interface: k.link, Message: k.what + ": " + message})
+	}
+	slices.SortFunc(s.Errors, func(a, b l2.InterfaceError) int {
+		return cmp.Or(strings.Compare(a.Interface, b.Interface), strings.Compare(a.Message, b.Message))
+	})
+	return s
+}
+
+// Changed receives a value after a conflict or an error has come or gone. Several may come as one. It has one reader.
+func (d *Driver) Changed() <-chan struct{} { return d.changed }
+
+// Run answers and announces until ctx ends. What fails is listed in State and tried again.
+func (d *Driver) Run(ctx context.Context) error {
+	r := &runner{driver: d, ports: map[portKey]*port{}, failed: map[portKey]bool{}, members: newMemberships(d)}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { r.members.run(ctx) })
+	defer func() {
+		cancel()
+		group.Wait()
+		r.close()
+	}()
+	d.mu.Lock()
+	d.moved = true // what was set before, or by an earlier Run
+	d.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-timer.C:
+		}
+		r.reconcile()
+		r.announce()
+		r.closeLeaving()
+		timer.Reset(r.pause())
+	}
+}
+
+// answer is the way of one packet. It returns the answer in out, or nothing.
+func (d *Driver) answer(index int, in, out []byte) []byte {
+	p, err := l2.ParseFrame(in)
+	if err != nil {
+		return nil // the network is full of packets that are not for us
+	}
+	p.Interface = index
+	now := time.Now()
+	d.mu.Lock()
+	reply, ok := d.machine.Step(now, p)
+	d.signal()
+	d.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return l2.AppendFrame(out[:0], &reply)
+}
+
+// signal tells the user of conflicts that came or went. The caller holds mu.
+func (d *Driver) signal() {
+	if r := d.machine.Revision(); r != d.revision {
+		d.revision = r
+		notify(d.changed)
+		notify(d.wake) // the time of its expiry is news to the timer
+	}
+}
+
+// report notes that something failed, or with nil that it works or is no longer needed.
+func (d *Driver) report(link, what string, err error) {
+	k := errorKey{link, what}
+	d.mu.Lock()
+	old, failed := d.errors[k]
+	switch {
+	case err != nil:
+		d.errors[k] = err.Error()
+	case failed:
+		delete(d.errors, k)
+	}
+	news := failed != (err != nil) || failed && old != err.Error()
+	d.mu.Unlock()
+	if !news {
+		return
+	}
+	notify(d.changed)
+	if err != nil {
+		d.log.Warn("layer 2 on an interface failed, will retry", "interface", link, "what", what, "error", err)
+	} else {
+		d.log.Info("layer 2 on an interface works again", "interface", link, "what", what)
+	}
+}
+
+// notify leaves a value in a channel of capacity one.
+func notify(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

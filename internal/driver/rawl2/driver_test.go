@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rawl2
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	mdarp "github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+
+	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/netnstest"
+)
+
+func TestKernelResolves(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "resolve0")
+	d, l := running(t, silent()), link(t, "resolve0")
+	d.Set(own(l, vip4, vip6))
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		ask(t, far, ip)
+		awaitNeighbor(t, far, ip, l.MAC)
+	}
+	s := d.State()
+	if len(s.Errors)+len(s.Conflicts) > 0 {
+		t.Errorf("state: %+v", s)
+	}
+	for _, a := range s.Addresses {
+		if a.RequestsReceived == 0 || a.RequestsReceived != a.ResponsesSent || a.GratuitousSent != 0 || a.Phase != l2.PhaseAnnouncing {
+			t.Errorf("state of an address: %+v", a)
+		}
+	}
+}
+
+// TestTakeOver: the far kernel has the address at another MAC; announcements alone turn it to us.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "takeover0")
+	d, l := running(t, l2.DefaultConfig()), link(t, "takeover0")
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		far.SetNeighbor(t, "eth0", ip, otherMAC)
+	}
+	begin := time.Now()
+	d.Set(own(l, vip4, vip6))
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		awaitNeighbor(t, far, ip, l.MAC)
+	}
+	t.Logf("turned after %v", time.Since(begin))
+	for _, a := range d.State().Addresses {
+		if a.GratuitousSent == 0 {
+			t.Errorf("not counted: %+v", a)
+		}
+	}
+}
+
+// TestSetBeforeRun: what was set first is announced when Run starts.
+func TestSetBeforeRun(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "before0")
+	w, l := newWire(t, far, arp), link(t, "before0")
+	d := New(Config{Logger: slog.New(slog.DiscardHandler), L2: l2.DefaultConfig()})
+	d.Set(own(l, vip4))
+	run(t, d)
+	if p, _ := w.receive(t, l2.ARPRequest); p.SenderIP != vip4 || p.SenderMAC != l.MAC || p.Dst != broadcast() {
+		t.Errorf("announced: %+v", p)
+	}
+}
+
+// TestAnswersOnTheWire checks what a kernel does not ask on demand, and reads the answers with the decoders of
+// others.
+func TestAnswersOnTheWire(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "wire0")
+	d, l := running(t, silent()), link(t, "wire0")
+	d.Set(own(l, vip4, vip6))
+	a, n := newWire(t, far, arp), newWire(t, far, ip6)
+	a.ready(t, vip4)
+	n.ready(t, vip6)
+
+	t.Run("unicast ARP request", func(t *testing.T) {
+		q := a.request(vip4)
+		q.Dst = l.MAC
+		a.send(t, q)
+		_, frame := a.receive(t, l2.ARPReply)
+		checkARP(t, frame, l.MAC, a.mac, far4.Addr())
+	})
+	t.Run("ARP probe", func(t *testing.T) {
+		q := a.request(vip4)
+		q.SenderIP = netip.IPv4Unspecified()
+		a.send(t, q)
+		_, frame := a.receive(t, l2.ARPReply)
+		checkARP(t, frame, l.MAC, a.mac, netip.IPv4Unspecified())
+	})
+	t.Run("unicast solicitation", func(t *testing.T) {
+		q := n.solicitation(vip6)
+		q.Dst, q.DestIP, q.SenderMAC = l.MAC, vip6, l2.MAC{}
+		n.send(t, q)
+		p, frame := n.receive(t, l2.Advertisement)
+		checkNDP(t, p, frame, l.MAC, n.mac, far6.Addr(), true)
+	})
+	t.Run("duplicate address detection", func(t *testing.T) {
+		q := n.solicitation(vip6)
+		q.SenderIP, q.SenderMAC = netip.IPv6Unspecified(), l2.MAC{}
+		n.send(t, q)
+		p, frame := n.receive(t, l2.Advertisement)
+		checkNDP(t, p, frame, l.MAC, l2.MAC{0x33, 0x33, 0, 0, 0, 1}, netip.IPv6LinkLocalAllNodes(), false)
+	})
+	t.Run("not ours", func(t *testing.T) {
+		// The answer to a later question comes first, so the earlier ones get none.
+		other := a.request(vip4.Next())
+		toOther := a.request(vip4)
+		toOther.Dst = otherMAC
+		a.send(t, other)
+		a.send(t, toOther)
+		marked := a.request(vip4)
+		marked.SenderIP = netip.MustParseAddr("192.0.2.222")
+		a.send(t, marked)
+		if p, _ := a.receive(t, l2.ARPReply); p.SenderIP != vip4 || p.TargetIP != marked.SenderIP {
+			t.Errorf("answered: %+v", p)
+		}
+		n.send(t, n.solicitation(vip6.Next()))
+		n.send(t, n.solicitation(vip6))
+		if p, _ := n.receive(t, l2.Advertisement); p.TargetIP != vip6 {
+			t.Errorf("answered: %+v", p)
+		}
+	})
+}
+
+func checkARP(t *testing.T, frame []byte, ours, asker l2.MAC, askerIP netip.Addr) {
+	t.Helper()
+	var eth ethernet.Frame
+	var got mdarp.Packet
+	if err := eth.UnmarshalBinary(frame); err != nil {
+		t.Fatal(err)
+	}
+	if err := got.UnmarshalBinary(eth.Payload); err != nil {
+		t.Fatal(err)
+	}
+	want := mdarp.Packet{
+		HardwareType: 1, ProtocolType: 0x0800, HardwareAddrLength: 6, IPLength: 4, Operation: mdarp.OperationReply,
+		SenderHardwareAddr: ours[:], SenderIP: vip4, TargetHardwareAddr: asker[:], TargetIP: askerIP,
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("reply (-want +got):\n%s", diff)
+	}
+	if !slices.Equal(eth.Source, ours[:]) || !slices.Equal(eth.Destination, asker[:]) {
+		t.Errorf("frame from %v to %v", eth.Source, eth.Destination)
+	}
+}
+
+func checkNDP(t *testing.T, p l2.Packet, frame []byte, ours, to l2.MAC, toIP netip.Addr, solicited bool) {
+	t.Helper()
+	got, err := ndp.ParseMessage(frame[54:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &ndp.NeighborAdvertisement{
+		Solicited: solicited, Override: true, TargetAddress: vip6,
+		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: ours[:]}},
+	}
+	if diff := cmp.Diff(ndp.Message(want), got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("advertisement (-want +got):\n%s", diff)
+	}
+	if p.Src != ours || p.Dst != to || p.SenderIP != vip6 || p.DestIP != toIP {
+		t.Errorf("frame: %+v", p)
+	}
+}
+
+// TestKernelDAD: a host that tries to take our address finds out that it is taken.
+func TestKernelDAD(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "dad0")
+	d := running(t, silent())
+	d.Set(own(link(t, "dad0"), vip6))
+	newWire(t, far, ip6).ready(t, vip6)
+	far.AddAddrDAD(t, "eth0", netip.PrefixFrom(vip6, 64))
+	netnstest.Eventually(t, func() error {
+		if !far.DADFailed(t, "eth0", vip6) {
+			return fmt.Errorf("the far kernel keeps %v", vip6)
+		}
+		return nil
+	})
+}
+
+// TestInterfaceChanges: whatever happens to the interface, the far kernel ends up with its present MAC.
+func TestInterfaceChanges(t *testing.T) {
+	t.Parallel()
+	host, far := cable(t, "change0")
+	d := running(t, l2.DefaultConfig())
+	check := func(what string) {
+		t.Helper()
+		l := link(t, "change0")
+		d.Set(own(l, vip4, vip6))
+		w4, w6 := newWire(t, far, arp), newWire(t, far, ip6)
+		w4.ready(t, vip4)
+		w6.ready(t, vip6)
+		for _, ip := range []netip.Addr{vip4, vip6} {
+			ask(t, far, ip)
+			awaitNeighbor(t, far, ip, l.MAC)
+		}
+		if errs := d.State().Errors; len(errs) > 0 {
+			t.Errorf("%s: %+v", what, errs)
+		}
+	}
+	check("first")
+
+	mac := l2.MAC{2, 0, 0, 0, 0, 0x77}
+	host.SetMAC(t, "change0", mac)
+	d.Set(own(link(t, "change0"), vip4, vip6))
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		awaitNeighbor(t, far, ip, mac) // by the announcements, nobody asked
+	}
+	check("new MAC")
+
+	before := d.State().Addresses
+	host.Delete(t, "change0")
+	awaitState(t, d, func(s l2.State) bool { return len(s.Errors) == 2 }) // noticed without being told
+	d.Set(l2.Wanted{Addresses: own(l2.Link{Name: "change0"}, vip4, vip6).Addresses})
+	awaitState(t, d, func(s l2.State) bool { return len(s.Errors) == 0 && s.Addresses[0].Phase == l2.PhaseIdle })
+	connect(t, host, "change0", far)
+	check("made anew")
+	for i, a := range d.State().Addresses {
+		if a.ResponsesSent <= before[i].ResponsesSent {
+			t.Errorf("counters started anew: before %+v, now %+v", before[i], a)
+		}
+	}
+
+	// Down and up again, faster than anybody tells the driver: it recovers and announces by itself.
+	sent := d.State().Addresses[0].GratuitousSent
+	host.Down(t, "change0")
+	host.Up(t, "change0")
+	awaitState(t, d, func(s l2.State) bool { return len(s.Errors) == 0 && s.Addresses[0].GratuitousSent > sent+1 })
+	check("down and up")
+}
+
+// TestRelease: what is taken away is answered no more when Set returns, and the rest still is.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "release0")
+	d, l := running(t, silent()), link(t, "release0")
+	second := vip4.Next()
+	d.Set(own(l, vip4, second))
+	w := newWire(t, far, arp)
+	w.ready(t, vip4, second)
+	d.Set(own(l, second))
+	gone, kept := w.request(vip4), w.request(second)
+	gone.SenderIP = netip.MustParseAddr("192.0.2.222")
+	kept.SenderIP = gone.SenderIP
+	w.send(t, gone)
+	w.send(t, kept)
+	for {
+		p, _ := w.receive(t, l2.ARPReply)
+		if p.TargetIP != gone.SenderIP {
+			continue // to an earlier question
+		}
+		if p.SenderIP != second {
+			t.Errorf("answered after Set: %+v", p)
+		}
+		return
+	}
+}
+
+// TestConflict: the far kernel has the address too and says so only when asked, as with IPVS.
+func TestConflict(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "conflict0")
+	far.AddAddr(t, "lo", netip.PrefixFrom(vip4, 32)) // ARP answers for addresses of any interface
+	far.AddAddr(t, "eth0", netip.PrefixFrom(vip6, 64))
+	cfg := l2.DefaultConfig()
+	cfg.Check = 0
+	d := running(t, cfg)
+	d.Set(own(link(t, "conflict0"), vip4, vip6))
+	select {
+	case <-d.Changed():
+	case <-time.After(5 * time.Second):
+		t.Error("no signal")
+	}
+	s := awaitState(t, d, func(s l2.State) bool { return len(s.Conflicts) == 2 })
+	mac := l2.MAC(far.Link(t, "eth0").Attrs().HardwareAddr)
+	for i, ip := range []netip.Addr{vip4, vip6} {
+		if c := s.Conflicts[i]; c.Address != ip || c.Interface != "conflict0" || c.MAC != mac || time.Since(c.LastSeen) > time.Minute {
+			t.Errorf("conflict: %+v", c)
+		}
+	}
+}
+
+// TestTwoOfOurLinks on one network hear each other's announcements and questions. That is no conflict.
+func TestTwoOfOurLinks(t *testing.T) {
+	t.Parallel()
+	host, far := netnstest.Host(t), netnstest.New(t)
+	netnstest.Veth(t, host, "two0", far, "a")
+	netnstest.Veth(t, host, "two1", far, "b")
+	netnstest.Veth(t, far, "c", far, "eth0")
+	far.Bridge(t, "br0", "a", "b", "c")
+	cfg := l2.DefaultConfig()
+	cfg.Check = 0
+	d := running(t, cfg)
+	l0, l1 := link(t, "two0"), link(t, "two1")
+	d.Set(l2.Wanted{
+		Links:     []l2.Link{l0, l1},
+		Addresses: []l2.Address{{IP: vip4, Interfaces: []string{"two0", "two1"}}},
+	})
+	// Each link asks the network and the other one answers.
+	s := awaitState(t, d, func(s l2.State) bool { return s.Addresses[0].ResponsesSent >= 2 && s.Addresses[0].GratuitousSent >= 8 })
+	if len(s.Conflicts) > 0 {
+		t.Errorf("conflicts: %+v", s.Conflicts)
+	}
+}
+
+// TestManyIPv6 joins more groups than one socket may, answers for all of them, and leaves them.
+func TestManyIPv6(t *testing.T) {
+	t.Parallel()
+	host, far := cable(t, "many0")
+	host.Sysctl(t, "net/core/optmem_max", "20480") // the default of older kernels
+	d, l := running(t, silent()), link(t, "many0")
+	var ips []netip.Addr
+	for i := range 1000 {
+		ips = append(ips, netip.MustParseAddr(fmt.Sprintf("2001:db8::aa:%x", i)))
+	}
+	before := groupsOn(t, "many0")
+	d.Set(own(l, ips...))
+	awaitGroups(t, "many0", before+1000)
+	w := newWire(t, far, ip6)
+	for _, ip := range ips {
+		w.send(t, w.solicitation(ip))
+		if p, _ := w.receive(t, l2.Advertisement); p.TargetIP != ip {
+			t.Fatalf("asked for %v, got %+v", ip, p)
+		}
+	}
+	// Two addresses share a group: it stays until both are gone.
+	twin := netip.MustParseAddr("2001:db8:0:1::aa:0")
+	d.Set(own(l, ips[0], twin))
+	awaitGroups(t, "many0", before+1)
+	d.Set(own(l, twin))
+	w.ready(t, twin)
+	awaitGroups(t, "many0", before+1)
+	d.Set(own(l))
+	awaitGroups(t, "many0", before)
+	if errs := d.State().Errors; len(errs) > 0 {
+		t.Errorf("errors: %+v", errs)
+	}
+}
+
+// groupsOn counts the IPv6 groups that the kernel is in on an interface.
+func groupsOn(t *testing.T, name string) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/net/igmp6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == name {
+			n++
+		}
+	}
+	return n
+}
+
+func awaitGroups(t *testing.T, name string, want int) {
+	t.Helper()
+	netnstest.Eventually(t, func() error {
+		if got := groupsOn(t, name); got != want {
+			return fmt.Errorf("in %d groups, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// TestErrors: what does not work is said, in words, and forgotten when it is no longer wanted.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	netnstest.Host(t)
+	d := running(t, silent())
+	d.Set(own(l2.Link{Name: "nowhere0", Index: 99999, MAC: otherMAC, Up: true}, vip4, vip6))
+	s := awaitState(t, d, func(s l2.State) bool { return len(s.Errors) == 3 })
+	for i, start := range []string{"ARP: ", "IPv6 multicast groups: ", "NDP: "} {
+		if e := s.Errors[i]; e.Interface != "nowhere0" || !strings.HasPrefix(e.Message, start) || !strings.Contains(e.Message, "no such device") {
+			t.Errorf("error %d: %+v", i, e)
+		}
+	}
+	select {
+	case <-d.Changed():
+	default:
+		t.Error("no signal")
+	}
+	d.Set(l2.Wanted{})
+	awaitState(t, d, func(s l2.State) bool { return len(s.Errors) == 0 })
+}

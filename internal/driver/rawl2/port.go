@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rawl2
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/heraldlb/herald/internal/core/l2"
+)
+
+// port is a packet socket on one link for one protocol.
+type port struct {
+	conn *packet.Conn
+	raw  syscall.RawConn
+	stop int           // eventfd that ends serve
+	done chan struct{} // closed when serve has ended
+	err  error         // why serve ended; read it after done
+}
+
+func openPort(link l2.Link, protocol int) (*port, error) {
+	filter, err := assemble(protocol)
+	if err != nil {
+		return nil, err
+	}
+	ifi := &net.Interface{Index: link.Index, Name: link.Name, HardwareAddr: link.MAC[:]}
+	conn, err := packet.Listen(ifi, packet.Raw, protocol, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket: %w", err)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("use the packet socket: %w", err), conn.Close())
+	}
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make an eventfd: %w", err), conn.Close())
+	}
+	return &port{conn: conn, raw: raw, stop: stop, done: make(chan struct{})}, nil
+}
+
+// serve answers packets until close or an error, then calls ended.
+func (p *port) serve(answer func(in, out []byte) []byte, ended func()) {
+	err := p.raw.Control(func(fd uintptr) { p.err = p.loop(int(fd), answer) })
+	if p.err == nil {
+		p.err = err
+	}
+	close(p.done)
+	ended()
+}
+
+// round limits the packets read between two looks at stop.
+const round = 64
+
+func (p *port) loop(fd int, answer func(in, out []byte) []byte) error {
+	in, out := make([]byte, 2048), make([]byte, 0, l2.MaxFrame)
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(p.stop), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return fmt.Errorf("wait for packets: %w", err)
+		}
+		if fds[1].Revents != 0 {
+			return nil
+		}
+		for range round {
+			n, err := unix.Read(fd, in)
+			if err == unix.EAGAIN || err == unix.EINTR {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("read packets: %w", err)
+			}
+			if reply := answer(in[:n], out); len(reply) > 0 {
+				// Whoever gets no answer asks again, and if the link is gone the next read says so.
+				_, _ = unix.Write(fd, reply)
+			}
+		}
+	}
+}
+
+// sendPatience is how long a full send buffer may hold up the announcements on other links.
+const sendPatience = 20 * time.Millisecond
+
+// send writes one frame.
+func (p *port) send(frame []byte) {
+	// An error means that the socket is closed, by us or by serve.
+	_ = p.raw.Control(func(fd uintptr) {
+		if _, err := unix.Write(int(fd), frame); err == unix.EAGAIN || err == unix.ENOBUFS {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+			_, _ = unix.Poll(fds, int(sendPatience.Milliseconds()))
+			_, _ = unix.Write(int(fd), frame)
+		}
+	})
+}
+
+// close ends serve, which must have been started, and closes the socket.
+func (p *port) close() {
+	if _, err := unix.Write(p.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+		panic("rawl2: stop a port: " + err.Error()) // an eventfd of ours that is open takes a 1
+	}
+	<-p.done
+	_ = p.conn.Close() // nothing is lost with it
+	_ = unix.Close(p.stop)
+}
+
+// assemble returns the filter that the kernel applies before it wakes us. The IPv6 socket gets to see all IPv6 packets
+// for this host, so it rejects by the cheapest look first.
+func assemble(protocol int) ([]bpf.RawInstruction, error) {
+	program := filterNDP()
+	if protocol == unix.ETH_P_ARP {
+		program = filterARP()
+	}
+	filter, err := bpf.Assemble(program)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the packet filter: %w", err)
+	}
+	return filter, nil
+}
+
+const wholeFrame = 2048
+
+// filterARP passes requests and replies for IPv4 over Ethernet, not those to other stations.
+func filterARP() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 14, Size: 4}, // hardware and protocol type
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0x0001_0800, SkipTrue: 6},
+		bpf.LoadAbsolute{Off: 20, Size: 2}, // operation
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 3},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
+		bpf.RetConstant{Val: wholeFrame},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// filterNDP passes neighbour solicitations and advertisements, not those to other stations.
+func filterNDP() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 20, Size: 2}, // next header and hop limit
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6<<8 | 255, SkipTrue: 6},
+		bpf.LoadAbsolute{Off: 54, Size: 1}, // ICMPv6 type
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 135, SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 136, SkipTrue: 3},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
+		bpf.RetConstant{Val: wholeFrame},
+		bpf.RetConstant{Val: 0},
+	}
+}
