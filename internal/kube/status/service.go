@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/internal/core/ipam"
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// services returns the writes that bring Services in line with the plan, the
+// longest-waiting Service first.
+func services(objs []*corev1.Service, plan []ipam.Decision, now time.Time) []Write {
+	byKey := make(map[lb.ServiceKey]*corev1.Service, len(objs))
+	for _, o := range objs {
+		byKey[lb.ServiceKey{Namespace: o.Namespace, Name: o.Name}] = o
+	}
+	var out []Write
+	for i := range plan {
+		obj := byKey[plan[i].Key]
+		if obj == nil || obj.DeletionTimestamp != nil {
+			continue
+		}
+		if w, ok := service(obj, &plan[i], now); ok {
+			out = append(out, w)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Write) int {
+		return a.Object.GetCreationTimestamp().Compare(b.Object.GetCreationTimestamp().Time)
+	})
+	return out
+}
+
+// patch is the part of an object that one request changes. A nil value in a
+// map removes the key.
+type patch struct {
+	Metadata patchMeta      `json:"metadata"`
+	Status   map[string]any `json:"status,omitempty"`
+}
+
+type patchMeta struct {
+	ResourceVersion string         `json:"resourceVersion,omitempty"`
+	UID             string         `json:"uid,omitempty"`
+	Annotations     map[string]any `json:"annotations,omitempty"`
+}
+
+func service(obj *corev1.Service, d *ipam.Decision, now time.Time) (Write, bool) {
+	// The UID keeps the patch from meeting a new Service of the same name.
+	p := patch{Metadata: patchMeta{ResourceVersion: obj.ResourceVersion, UID: string(obj.UID)}, Status: map[string]any{}}
+	p.Metadata.Annotations = annotations(obj, d.Pools)
+	if !slices.Equal(addresses(obj.Status.LoadBalancer.Ingress), d.Addresses) {
+		p.Status["loadBalancer"] = map[string]any{"ingress": ingress(obj.Status.LoadBalancer.Ingress, d.Addresses)}
+	}
+	cond, differs := condition(obj.Status.Conditions, metav1.Condition{
+		Type:               api.ConditionAllocated,
+		Status:             conditionStatus(d.Reason.Good()),
+		Reason:             string(d.Reason.Code),
+		Message:            d.Reason.Text,
+		ObservedGeneration: obj.Generation,
+	}, now)
+	if differs {
+		// Merged by type: conditions of others stay.
+		p.Status["conditions"] = []metav1.Condition{cond}
+	}
+	if len(p.Status) == 0 && len(p.Metadata.Annotations) == 0 {
+		return Write{}, false
+	}
+	old := find(obj.Status.Conditions, api.ConditionAllocated)
+	news := old == nil || old.Reason != cond.Reason || old.Message != cond.Message
+	return Write{Object: obj, Patch: encode(p), PatchType: types.StrategicMergePatchType, Events: serviceEvents(d, news)}, true
+}
+
+// annotations returns what must change for the annotation to name the pools.
+// The old name goes away with the first change.
+func annotations(obj *corev1.Service, pools []string) map[string]any {
+	want := strings.Join(pools, ",")
+	have := obj.Annotations[api.AnnotationAllocatedFromPool]
+	_, legacy := obj.Annotations[api.AnnotationAllocatedFromPoolLegacy]
+	if want == have && (want != "" || !legacy) {
+		return nil
+	}
+	out := map[string]any{api.AnnotationAllocatedFromPool: nil}
+	if want != "" {
+		out[api.AnnotationAllocatedFromPool] = want
+	}
+	if legacy {
+		out[api.AnnotationAllocatedFromPoolLegacy] = nil
+	}
+	return out
+}
+
+// addresses returns what is assigned; host names of others do not count.
+func addresses(in []corev1.LoadBalancerIngress) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range in {
+		if a, err := netip.ParseAddr(i.IP); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
+}
+
+// ingress returns the wanted list. An address that stays keeps the ipMode and
+// ports that it has. Nil removes the list.
+func ingress(have []corev1.LoadBalancerIngress, want []netip.Addr) any {
+	if len(want) == 0 {
+		return nil
+	}
+	out := make([]corev1.LoadBalancerIngress, len(want))
+	for i, a := range want {
+		out[i].IP = a.String()
+		for _, h := range have {
+			if b, err := netip.ParseAddr(h.IP); err == nil && b.Unmap() == a {
+				out[i] = h
+			}
+		}
+	}
+	return out
+}
+
+// serviceEvents returns the events of one change; news says that the condition
+// says something else than before.
+func serviceEvents(d *ipam.Decision, news bool) []Event {
+	var out []Event
+	if len(d.Cleared) > 0 {
+		why := make([]string, len(d.Cleared))
+		for i, c := range d.Cleared {
+			why[i] = fmt.Sprintf("%s (%s)", c.Address, c.Why)
+		}
+		out = append(out, Event{corev1.EventTypeNormal, api.EventClearAssignment, "Cleared " + strings.Join(why, ", ")})
+	}
+	if len(d.Added) > 0 {
+		out = append(out, Event{corev1.EventTypeNormal, api.EventIPAllocated, fmt.Sprintf("Assigned IP %q", texts(d.Addresses))})
+	}
+	if !news {
+		return out
+	}
+	failed := func(event, what string) {
+		out = append(out, Event{corev1.EventTypeWarning, event, bounded(fmt.Sprintf("%s %q: %s", what, d.Key, d.Reason.Text))})
+	}
+	switch d.Trouble() {
+	case ipam.NotAllocated:
+		failed(api.EventAllocationFailed, "Failed to allocate IP for")
+	case ipam.BadRequest:
+		failed(api.EventLoadBalancerFailed, "Invalid request of")
+	case ipam.SecondMissing:
+		failed(api.EventAdditionalAssignFailed, "Failed to allocate an additional IP for")
+	}
+	for _, name := range d.Deprecated {
+		replacement := api.Prefix + strings.TrimPrefix(name, api.PrefixLegacy)
+		out = append(out, Event{corev1.EventTypeWarning, api.EventDeprecatedAnnotation, fmt.Sprintf("The annotation %s is deprecated: use %s", name, replacement)})
+	}
+	return out
+}
+
+func texts(in []netip.Addr) []string {
+	out := make([]string, len(in))
+	for i, a := range in {
+		out[i] = a.String()
+	}
+	return out
+}
+
+// Release returns the write that removes everything of Herald's from a Service
+// that is no longer of type LoadBalancer. (The API server itself clears
+// status.loadBalancer.) Its object is a complete one, not one of a cache.
+func Release(obj *corev1.Service) (Write, bool) {
+	p := patch{Metadata: patchMeta{ResourceVersion: obj.ResourceVersion, UID: string(obj.UID), Annotations: map[string]any{}}}
+	for _, name := range []string{api.AnnotationAllocatedFromPool, api.AnnotationAllocatedFromPoolLegacy} {
+		if _, ok := obj.Annotations[name]; ok {
+			p.Metadata.Annotations[name] = nil
+		}
+	}
+	var gone []map[string]string
+	for _, c := range []string{api.ConditionAllocated, api.ConditionAnnounced} {
+		if find(obj.Status.Conditions, c) != nil {
+			gone = append(gone, map[string]string{"$patch": "delete", "type": c})
+		}
+	}
+	if len(gone) > 0 {
+		p.Status = map[string]any{"conditions": gone}
+	}
+	if cmp.Or(len(gone), len(p.Metadata.Annotations)) == 0 {
+		return Write{}, false
+	}
+	return Write{Object: obj, Patch: encode(p), PatchType: types.StrategicMergePatchType}, true
+}
