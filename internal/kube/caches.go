@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -67,6 +68,7 @@ type Caches struct {
 type source struct {
 	kind     Kind
 	informer cache.SharedIndexInformer
+	overlay  overlay
 
 	mu sync.Mutex // guards missing, brokenAt
 	// missing is set when the API server answers that it does not know the
@@ -121,6 +123,9 @@ func (c *Caches) configure(s *source) error {
 		DeleteFunc: func(obj any) {
 			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = t.Obj
+			}
+			if o, ok := obj.(client.Object); ok {
+				s.overlay.drop(o.GetUID())
 			}
 			if svc, ok := obj.(*corev1.Service); ok && c.serviceGone != nil {
 				c.serviceGone(svc)
@@ -180,7 +185,7 @@ func (c *Caches) read() (snapshot.Objects, error) {
 	}
 	var o snapshot.Objects
 	for _, s := range c.sources {
-		s.kind.put(&o, s.informer.GetStore().List())
+		s.kind.put(&o, s.overlay.apply(s.informer.GetStore().List()))
 	}
 	return o, nil
 }

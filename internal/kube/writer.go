@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// Limits of a Writer.
+const (
+	// writers is the number of requests under way at once.
+	writers = 16
+	// batch is the largest number of writes of one Apply. A plan of 10,000
+	// writes is carried out in several rounds, each with a fresh plan.
+	batch = 400
+	// writeTimeout bounds one request, also during shutdown.
+	writeTimeout = 10 * time.Second
+	// minorInterval is the shortest time between two writes of an object that
+	// only bring counters up to date.
+	minorInterval = time.Second
+	// retryFirst and retryMax bound how long an object waits after the API
+	// server refused a write. Others do not wait for it.
+	retryFirst = time.Second
+	retryMax   = 5 * time.Minute
+	// conflictFirst and conflictMax do so after a conflict, which the next
+	// event usually solves.
+	conflictFirst = 20 * time.Millisecond
+	conflictMax   = 5 * time.Second
+	// logged is how many failures of one round get a line in the log.
+	logged = 5
+)
+
+// statusClient is the part of a client that a Writer needs.
+type statusClient interface {
+	// createObject makes obj and fills in what the server says of it.
+	createObject(ctx context.Context, obj client.Object) error
+	// patchStatus patches the status of obj and fills in the result.
+	patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error
+}
+
+// Writer carries out status.Writes. It is for one goroutine.
+type Writer struct {
+	client   statusClient
+	remember func(obj client.Object, created bool)
+	events   record.EventRecorder
+	metrics  *telemetry.ClientMetrics
+	log      *slog.Logger
+
+	waiting map[objectID]wait
+}
+
+type objectID struct {
+	kind, namespace, name string
+}
+
+func (id objectID) String() string {
+	return strings.TrimPrefix(id.namespace+"/"+id.name, "/")
+}
+
+// wait says when an object may be written again.
+type wait struct {
+	until    time.Time
+	failures int
+}
+
+// NewWriter returns a Writer that writes to the cluster.
+func (c *Cluster) NewWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
+	return newWriter(directClient{c.client}, c.caches.remember, c.events, m, log)
+}
+
+func newWriter(c statusClient, remember func(client.Object, bool), events record.EventRecorder, m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
+	return &Writer{client: c, remember: remember, events: events, metrics: m, log: log, waiting: map[objectID]wait{}}
+}
+
+// Outcome is the result of an Apply.
+type Outcome struct {
+	Written   int
+	Conflicts int // objects that changed meanwhile: no error, the next plan sees the new ones
+	Failed    int
+	// Again says when something is left to do; 0 when nothing is.
+	Again time.Duration
+	// Err is the first failure. It is logged already, and the objects that
+	// failed are left alone for a while, so that a caller can go on.
+	Err error
+}
+
+// Apply carries out the writes, the first ones first. It returns when all
+// requests have been answered. When ctx ends, those under way are completed
+// and no others are begun.
+func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
+	due, again := w.due(all, time.Now())
+	if len(due) > batch {
+		due = due[:batch]
+		again = time.Nanosecond
+	}
+	results := make([]error, len(due))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(writers, len(due)) {
+		wg.Go(func() {
+			for i := range next {
+				results[i] = w.one(ctx, &due[i])
+			}
+		})
+	}
+	for i := range due {
+		if ctx.Err() != nil {
+			due = due[:i]
+			break
+		}
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return w.judge(due, results, again)
+}
+
+// due returns the writes whose objects need not wait, and the shortest wait of
+// the others.
+func (w *Writer) due(all []status.Write, now time.Time) (due []status.Write, again time.Duration) {
+	wanted := make(map[objectID]bool, len(all))
+	for i := range all {
+		id := idOf(all[i].Object)
+		wanted[id] = true
+		rest := w.waiting[id]
+		if left := rest.until.Sub(now); left > 0 && (rest.failures > 0 || all[i].Minor) {
+			if again == 0 || left < again {
+				again = left
+			}
+			continue
+		}
+		due = append(due, all[i])
+	}
+	for id, rest := range w.waiting { // only deletes; the order does not matter
+		if !wanted[id] && !now.Before(rest.until) {
+			delete(w.waiting, id)
+		}
+	}
+	return due, again
+}
+
+// one carries out one write and sends its events.
+func (w *Writer) one(ctx context.Context, write *status.Write) error {
+	// Not cancelled with ctx: a request under way is completed at shutdown.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	obj := blank(write.Object)
+	if write.Create {
+		made := write.Object.DeepCopyObject().(client.Object)
+		if err := w.client.createObject(ctx, made); err != nil {
+			return err
+		}
+		w.remember(made, true)
+	}
+	if err := w.client.patchStatus(ctx, obj, client.RawPatch(write.PatchType, write.Patch)); err != nil {
+		return err
+	}
+	w.remember(obj, write.Create)
+	for _, e := range write.Events {
+		w.events.Event(reference(write.Object), e.Type, e.Reason, e.Message)
+	}
+	return nil
+}
+
+// judge counts the results and remembers who has to wait.
+func (w *Writer) judge(due []status.Write, results []error, again time.Duration) Outcome {
+	now := time.Now()
+	out := Outcome{Again: again}
+	for i := range due {
+		id, err := idOf(due[i].Object), results[i]
+		n := w.waiting[id].failures
+		switch {
+		case err == nil:
+			out.Written++
+			w.count(id, "ok")
+			delete(w.waiting, id)
+			if due[i].Minor {
+				w.waiting[id] = wait{until: now.Add(minorInterval)}
+			}
+			continue
+		case apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err):
+			// Somebody else was quicker. The cache will show it.
+			out.Conflicts++
+			w.count(id, "conflict")
+			out.Again = w.postpone(id, now, min(conflictFirst<<min(n, 20), conflictMax), out.Again)
+		default:
+			out.Failed++
+			w.count(id, "error")
+			out.Again = w.postpone(id, now, min(retryFirst<<min(n, 20), retryMax), out.Again)
+			if out.Err == nil {
+				out.Err = fmt.Errorf("write %s %s: %w", id.kind, id, err)
+			}
+			if out.Failed <= logged {
+				w.log.Error("cannot write the status of an object; trying again later",
+					telemetry.KeyKind, id.kind, telemetry.KeyObject, id.String(), telemetry.KeyError, err)
+			}
+		}
+	}
+	return out
+}
+
+// postpone makes an object wait and returns when the next round is due.
+func (w *Writer) postpone(id objectID, now time.Time, delay, again time.Duration) time.Duration {
+	w.waiting[id] = wait{until: now.Add(delay), failures: w.waiting[id].failures + 1}
+	if again == 0 || delay < again {
+		return delay
+	}
+	return again
+}
+
+func (w *Writer) count(id objectID, result string) {
+	w.metrics.Writes.WithLabelValues(id.kind, result).Inc()
+}
+
+func idOf(obj client.Object) objectID {
+	return objectID{reflect.TypeOf(obj).Elem().Name(), obj.GetNamespace(), obj.GetName()}
+}
+
+// blank returns an empty object of the same type, name and namespace.
+func blank(obj client.Object) client.Object {
+	b := reflect.New(reflect.TypeOf(obj).Elem()).Interface().(client.Object)
+	b.SetNamespace(obj.GetNamespace())
+	b.SetName(obj.GetName())
+	return b
+}
+
+// reference is what an event needs of its object: objects from caches may not
+// be handed to others.
+func reference(obj client.Object) runtime.Object {
+	r := blank(obj)
+	r.SetUID(obj.GetUID())
+	r.SetResourceVersion(obj.GetResourceVersion())
+	return r
+}
+
+// directClient implements statusClient with a real one.
+type directClient struct{ client.Client }
+
+func (c directClient) createObject(ctx context.Context, obj client.Object) error {
+	return c.Create(ctx, obj)
+}
+
+func (c directClient) patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error {
+	return c.Status().Patch(ctx, obj, patch)
+}
