@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TCP opens a new connection to one address again and again, each independent of the others, and keeps when it was
+// accepted. A Service's address accepts nothing by itself: who accepts is a Pod behind it.
+type TCP struct {
+	target  netip.AddrPort
+	every   time.Duration
+	timeout time.Duration
+	do      func(func() error) error
+
+	mu      sync.Mutex // guards what follows
+	answers []time.Time
+	tried   int
+	reset   int
+}
+
+// patience is how long a connection may take. It is short of the first retransmission of a SYN (1 s), so that an answer
+// always belongs to a packet that was sent just before.
+const patience = 500 * time.Millisecond
+
+// NewTCP returns a prober that opens a connection every so often. do runs a function on a thread of the
+// network namespace to probe from.
+func NewTCP(target netip.AddrPort, every time.Duration, do func(func() error) error) *TCP {
+	return &TCP{target: target, every: every, timeout: patience, do: do}
+}
+
+// Answers returns when connections were accepted so far.
+func (p *TCP) Answers() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]time.Time(nil), p.answers...)
+}
+
+// Counts returns how many connections were begun, accepted and refused.
+func (p *TCP) Counts() (tried, accepted, refused int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tried, len(p.answers), p.reset
+}
+
+// Run probes until ctx ends. It occupies one thread, and waits for all its connections at once with epoll: while nobody
+// answers, a hundred of them are open.
+func (p *TCP) Run(ctx context.Context) error {
+	return p.do(func() error {
+		ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return os.NewSyscallError("epoll_create", err)
+		}
+		defer unix.Close(ep)
+		open := map[int]time.Time{} // socket -> begun
+		defer func() {
+			for fd := range open {
+				_ = unix.Close(fd)
+			}
+		}()
+		events := make([]unix.EpollEvent, 64)
+		for next := time.Now(); ctx.Err() == nil; {
+			now := time.Now()
+			if !now.Before(next) {
+				next = later(next.Add(p.every), now)
+				if err := p.begin(ep, open, now); err != nil {
+					return err
+				}
+			}
+			wait := max(time.Until(next)+time.Millisecond-1, 0) / time.Millisecond // rounded up: no spinning
+			n, err := unix.EpollWait(ep, events, int(wait))
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return os.NewSyscallError("epoll_wait", err)
+			}
+			p.finish(open, events[:max(n, 0)], time.Now())
+			p.expire(open, time.Now())
+		}
+		return nil
+	})
+}
+
+// later keeps the beat, but does not try to catch up after a pause.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func (p *TCP) begin(ep int, open map[int]time.Time, now time.Time) error {
+	family := unix.AF_INET6
+	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(p.target.Port()), Addr: p.target.Addr().As16()}
+	if p.target.Addr().Is4() {
+		family = unix.AF_INET
+		to = &unix.SockaddrInet4{Port: int(p.target.Port()), Addr: p.target.Addr().As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	// Closing resets the connection: no port stays in TIME_WAIT, however many there were.
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		_ = unix.Close(fd)
+		return os.NewSyscallError("setsockopt SO_LINGER", err)
+	}
+	p.mu.Lock()
+	p.tried++
+	p.mu.Unlock()
+	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return unix.Close(fd) // no route or no neighbour right now: that is an answer missing, not a failure to probe
+	}
+	open[fd] = now
+	ev := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(fd)}
+	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	return nil
+}
+
+func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ev := range events {
+		fd := int(ev.Fd)
+		code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		switch {
+		case err == nil && code == 0:
+			p.answers = append(p.answers, now)
+		case code == int(unix.ECONNREFUSED):
+			p.reset++
+		}
+		delete(open, fd)
+		_ = unix.Close(fd)
+	}
+}
+
+func (p *TCP) expire(open map[int]time.Time, now time.Time) {
+	for fd, begun := range open {
+		if now.Sub(begun) > p.timeout {
+			delete(open, fd)
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// Session is a TCP prober that is running.
+type Session struct {
+	tcp    *TCP
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// Start begins to probe in the background.
+func Start(ctx context.Context, p *TCP) *Session {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Session{tcp: p, cancel: cancel, done: make(chan error, 1)}
+	go func() { s.done <- p.Run(ctx) }()
+	return s
+}
+
+// WaitAnswers waits until n more connections were accepted.
+func (s *Session) WaitAnswers(ctx context.Context, n int) error {
+	_, before, _ := s.tcp.Counts()
+	for {
+		tried, accepted, refused := s.tcp.Counts()
+		if accepted >= before+n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: of %d connections %d were accepted and %d refused: %w",
+				s.tcp.target, tried, accepted, refused, ctx.Err())
+		case err := <-s.done:
+			s.done <- err
+			return fmt.Errorf("the prober ended early: %w", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Longest returns the longest gap so far.
+func (s *Session) Longest() Gap { return LongestGap(s.tcp.Answers()) }
+
+// Counts returns how many connections were begun, accepted and refused so far.
+func (s *Session) Counts() (tried, accepted, refused int) { return s.tcp.Counts() }
+
+// Stop ends the probing.
+func (s *Session) Stop() error {
+	s.cancel()
+	return <-s.done
+}
