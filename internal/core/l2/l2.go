@@ -10,16 +10,16 @@
 //
 // An address on one interface goes through these phases:
 //
-//	          link up, has a MAC
-//	 Idle ───────────────────────> Announcing ──┐ link up again, new MAC, Reannounce:
-//	  ^                                │  ^     │ the burst of announcements starts again
-//	  └────────────────────────────────┘  └─────┘
-//	          link down or gone
+//	         link up, has a MAC
+//	Idle ───────────────────────> Announcing ──┐ link up again, new MAC, Reannounce:
+//	 ^                                │  ^     │ the burst of announcements starts again
+//	 └────────────────────────────────┘  └─────┘
+//	         link down or gone
 //
 // Two more phases have their place here and are not built yet. Probing lies between Idle and Announcing: RFC 5227
 // section 2.1.1 for IPv4, RFC 4862 section 5.4 for IPv6; a claim seen while probing keeps the address silent.
 // Defending lies beside Announcing: RFC 5227 section 2.4 (b). Today a claim of somebody else is only observed: the
-// machine asks after each take-over and at each slow refresh, because a kernel that has the address on an interface
+// machine asks some time after a take-over and at each slow refresh, because a kernel that has the address on an interface
 // of its own speaks only when asked, and lists what it hears in State.Conflicts.
 package l2
 
@@ -112,8 +112,8 @@ type Config struct {
 	// Repeats are the times of the announcements after a take-over, counted from the take-over, ascending. The first
 	// is normally 0. Empty: no announcements.
 	Repeats []time.Duration
-	// Check is the time after a take-over at which the first repeat also asks whether somebody else has the address.
-	// It leaves the previous owner time to stop.
+	// Check is the time after a take-over from which on the repeats also ask whether somebody else has the address. It
+	// leaves the previous owner time to stop.
 	Check time.Duration
 	// Refresh is the interval of the slow refresh of each address. 0: off.
 	Refresh time.Duration

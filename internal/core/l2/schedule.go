@@ -14,7 +14,6 @@ import (
 type plan struct {
 	started  time.Time // of the burst
 	step     int       // next entry of Config.Repeats; beyond them: refresh
-	checked  bool      // the question after this take-over has been asked
 	due      time.Time
 	number   uint64 // among equal times the older goes first
 	position int    // in the queue, or unqueued
@@ -27,7 +26,7 @@ const batch = 64
 
 // start begins the burst of a target.
 func (m *Machine) start(now time.Time, t *target) {
-	t.started, t.step, t.checked = now, -1, false
+	t.started, t.step = now, -1
 	m.advance(now, t)
 }
 
@@ -98,8 +97,7 @@ func (m *Machine) announce(now time.Time, t *target, out []Packet) []Packet {
 		out = append(out, t.advertisement())
 	}
 	t.addr.gratuitous += uint64(len(out) - sent)
-	if refresh || !t.checked && !now.Before(t.started.Add(m.cfg.Check)) {
-		t.checked = true
+	if refresh || !now.Before(t.started.Add(m.cfg.Check)) {
 		out = append(out, t.question())
 	}
 	return out

@@ -47,8 +47,11 @@ func TestBurstIPv4(t *testing.T) {
 		"1s request 192.0.2.1 at 02:00:00:00:00:01", "1s reply 192.0.2.1 at 02:00:00:00:00:01",
 		"1s probe 192.0.2.1 from 02:00:00:00:00:01",
 		"2s request 192.0.2.1 at 02:00:00:00:00:01", "2s reply 192.0.2.1 at 02:00:00:00:00:01",
+		"2s probe 192.0.2.1 from 02:00:00:00:00:01",
 		"3.5s request 192.0.2.1 at 02:00:00:00:00:01", "3.5s reply 192.0.2.1 at 02:00:00:00:00:01",
+		"3.5s probe 192.0.2.1 from 02:00:00:00:00:01",
 		"5s request 192.0.2.1 at 02:00:00:00:00:01", "5s reply 192.0.2.1 at 02:00:00:00:00:01",
+		"5s probe 192.0.2.1 from 02:00:00:00:00:01",
 	}
 	if diff := cmp.Diff(want, sent(m, start.Add(5*time.Second))); diff != "" {
 		t.Errorf("sent (-want +got):\n%s", diff)
@@ -70,8 +73,11 @@ func TestBurstIPv6(t *testing.T) {
 		"1s advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
 		"1s ask 2001:db8::1:2:3 by fe80::ff:fe00:1 from 02:00:00:00:00:01",
 		"2s advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		"2s ask 2001:db8::1:2:3 by fe80::ff:fe00:1 from 02:00:00:00:00:01",
 		"3.5s advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		"3.5s ask 2001:db8::1:2:3 by fe80::ff:fe00:1 from 02:00:00:00:00:01",
 		"5s advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		"5s ask 2001:db8::1:2:3 by fe80::ff:fe00:1 from 02:00:00:00:00:01",
 	}
 	if diff := cmp.Diff(want, sent(m, start.Add(time.Hour))); diff != "" {
 		t.Errorf("sent without refresh (-want +got):\n%s", diff)
