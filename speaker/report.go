@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -177,16 +175,21 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 	return again
 }
 
-// sync makes one report and returns what is to be written.
-func (r *reporter) sync(ctx context.Context, p *planned, objs snapshot.Objects, now time.Time) (status.SpeakerWrites, time.Duration, bool) {
+// sync makes one report: what is to be written, and when to look again. It
+// reports false if the engine has ended.
+func (r *reporter) sync(ctx context.Context, p *planned, objs snapshot.Objects, now time.Time) ([]status.Write, time.Duration, bool) {
 	reports, ok := r.gather(ctx, p)
 	if !ok {
-		return status.SpeakerWrites{}, 0, false
+		return nil, 0, false
 	}
 	r.addConflicts(p, reports, r.watcher.State())
 	again := r.wait(reports, now)
 	r.measure(p, reports)
-	return status.DiffSpeaker(r.who, objs, reports, metav1.NewTime(now).Rfc3339Copy()), again, true
+	writes := status.SpeakerReports(r.who, objs, reports, now)
+	if w, ok := status.SpeakerState(r.who, objs.ConfigurationStates, p.problems, nil, now); ok {
+		writes = append(writes, w)
+	}
+	return writes, again, true
 }
 
 // measure fills metallb_speaker_announced: one series per Service and address

@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -64,7 +65,7 @@ type speaker struct {
 
 	planLoop, reportLoop *kube.Loop
 	reporter             *reporter
-	writer               *kube.SpeakerWriter
+	writer               *kube.Writer
 	planned              atomic.Pointer[planned]
 }
 
@@ -143,7 +144,7 @@ func (s *speaker) connect() error {
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
 		engine: s.engine, watcher: answers, links: network, metrics: s.metrics,
 	}
-	s.writer = kube.NewSpeakerWriter(s.cluster.Client(), s.cluster.Events())
+	s.writer = s.cluster.NewReportWriter(s.metrics.Client, s.log.With(telemetry.KeyComponent, "report"))
 	s.page.Set(s.view)
 
 	return errors.Join(
@@ -244,12 +245,15 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	now := time.Now()
-	writes, again, ok := s.reporter.sync(ctx, p, s.writer.Overlay(objs, now), now)
+	writes, again, ok := s.reporter.sync(ctx, p, objs, time.Now())
 	if !ok {
 		return 0, ctx.Err()
 	}
-	return again, errors.Join(s.writer.Apply(ctx, writes, now), s.cleanUp(ctx))
+	outcome := s.writer.Apply(ctx, writes) // what failed is logged, and comes up again
+	if outcome.Again > 0 && (again == 0 || outcome.Again < again) {
+		again = outcome.Again
+	}
+	return again, s.cleanUp(ctx)
 }
 
 // cleanUp removes the reports of nodes that died. Their Pods own them, but the
@@ -257,8 +261,10 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 func (s *speaker) cleanUp(ctx context.Context) error {
 	var errs []error
 	for _, node := range s.reporter.orphans(ctx) {
-		if err := s.writer.DeleteL2StatusesOf(ctx, s.opts.Namespace, string(node)); err != nil {
-			errs = append(errs, err)
+		err := s.cluster.Client().DeleteAllOf(ctx, &v1beta1.ServiceL2Status{},
+			client.InNamespace(s.opts.Namespace), client.MatchingLabels{api.LabelNode: string(node)})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("delete the ServiceL2Status objects of node %s: %w", node, err))
 			continue
 		}
 		s.reporter.forget(ctx, node)

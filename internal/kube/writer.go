@@ -22,8 +22,10 @@ import (
 
 // Limits of a Writer.
 const (
-	// writers is the number of requests under way at once.
-	writers = 16
+	// writers is the number of requests under way at once, and reporters that
+	// of a program whose writes nobody waits for.
+	writers   = 16
+	reporters = 4
 	// batch is the largest number of writes of one Apply. A plan of 10,000
 	// writes is carried out in several rounds, each with a fresh plan.
 	batch = 400
@@ -50,6 +52,8 @@ type statusClient interface {
 	createObject(ctx context.Context, obj client.Object) error
 	// patchStatus patches the status of obj and fills in the result.
 	patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error
+	// deleteObject deletes obj, and no other of the same name.
+	deleteObject(ctx context.Context, obj client.Object) error
 }
 
 // Writer carries out status.Writes. It is for one goroutine.
@@ -59,6 +63,7 @@ type Writer struct {
 	events   record.EventRecorder
 	metrics  *telemetry.ClientMetrics
 	log      *slog.Logger
+	parallel int
 
 	waiting map[objectID]wait
 }
@@ -77,13 +82,21 @@ type wait struct {
 	failures int
 }
 
+// NewReportWriter returns a Writer for writes that nobody waits for. It leaves
+// the API server free for others.
+func (c *Cluster) NewReportWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
+	w := c.NewWriter(m, log)
+	w.parallel = reporters
+	return w
+}
+
 // NewWriter returns a Writer that writes to the cluster.
 func (c *Cluster) NewWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
 	return newWriter(directClient{c.client}, c.caches.remember, c.events, m, log)
 }
 
 func newWriter(c statusClient, remember func(client.Object, bool), events record.EventRecorder, m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
-	return &Writer{client: c, remember: remember, events: events, metrics: m, log: log, waiting: map[objectID]wait{}}
+	return &Writer{client: c, remember: remember, events: events, metrics: m, log: log, parallel: writers, waiting: map[objectID]wait{}}
 }
 
 // Outcome is the result of an Apply.
@@ -110,7 +123,7 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 	results := make([]error, len(due))
 	next := make(chan int)
 	var wg sync.WaitGroup
-	for range min(writers, len(due)) {
+	for range min(w.parallel, len(due)) {
 		wg.Go(func() {
 			for i := range next {
 				results[i] = w.one(ctx, &due[i])
@@ -159,11 +172,16 @@ func (w *Writer) one(ctx context.Context, write *status.Write) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	obj := blank(write.Object)
+	if write.Delete {
+		obj.SetUID(write.Object.GetUID())
+		return w.client.deleteObject(ctx, obj)
+	}
 	if write.Create {
 		made := write.Object.DeepCopyObject().(client.Object)
 		if err := w.client.createObject(ctx, made); err != nil {
 			return err
 		}
+		obj.SetName(made.GetName()) // it may have been generated
 		w.remember(made, true)
 	}
 	if err := w.client.patchStatus(ctx, obj, client.RawPatch(write.PatchType, write.Patch)); err != nil {
@@ -226,8 +244,14 @@ func (w *Writer) count(id objectID, result string) {
 	w.metrics.Writes.WithLabelValues(id.kind, result).Inc()
 }
 
+// idOf tells objects apart. Those whose name is still to be generated differ in
+// their labels.
 func idOf(obj client.Object) objectID {
-	return objectID{reflect.TypeOf(obj).Elem().Name(), obj.GetNamespace(), obj.GetName()}
+	name := obj.GetName()
+	if name == "" {
+		name = obj.GetGenerateName() + fmt.Sprint(obj.GetLabels())
+	}
+	return objectID{reflect.TypeOf(obj).Elem().Name(), obj.GetNamespace(), name}
 }
 
 // blank returns an empty object of the same type, name and namespace.
@@ -256,4 +280,9 @@ func (c directClient) createObject(ctx context.Context, obj client.Object) error
 
 func (c directClient) patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error {
 	return c.Status().Patch(ctx, obj, patch)
+}
+
+func (c directClient) deleteObject(ctx context.Context, obj client.Object) error {
+	uid := obj.GetUID()
+	return c.Delete(ctx, obj, client.Preconditions{UID: &uid})
 }

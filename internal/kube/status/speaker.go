@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -38,108 +39,77 @@ type ServiceReport struct {
 	Interfaces []string
 }
 
-// ConditionWrite is a condition to be set on a Service.
-type ConditionWrite struct {
-	Service   *corev1.Service // as read; not to be changed
-	Condition metav1.Condition
-}
-
-// EventWrite is an event to be sent.
-type EventWrite struct {
-	Service *corev1.Service // as read; not to be changed
-	Type    string          // corev1.EventTypeNormal or EventTypeWarning
-	Reason  string
-	Message string
-}
-
-// SpeakerWrites is the difference between what a speaker reports and what the
-// API server shows. It is empty when nothing changed.
-type SpeakerWrites struct {
-	Conditions []ConditionWrite
-	Events     []EventWrite
-	Create     []*v1beta1.ServiceL2Status
-	Update     []*v1beta1.ServiceL2Status // copies; only their status differs
-	Delete     []*v1beta1.ServiceL2Status
-}
-
-// Empty reports whether there is nothing to write.
-func (w *SpeakerWrites) Empty() bool {
-	return len(w.Conditions)+len(w.Events)+len(w.Create)+len(w.Update)+len(w.Delete) == 0
-}
-
 // AnnouncingText is the message of the condition heraldlb.io/Announced, and of
 // the event nodeAssigned.
 func AnnouncingText(node lb.NodeName, protocol string) string {
 	return fmt.Sprintf("announcing from node %q with protocol %q", node, protocol)
 }
 
-// DiffSpeaker compares reports with the objects. Reports are in the order of
-// their Services' keys, and so are the writes.
-func DiffSpeaker(who Speaker, objs snapshot.Objects, reports []ServiceReport, now metav1.Time) SpeakerWrites {
-	var w SpeakerWrites
+// SpeakerReports returns what a speaker has to write so that the cluster shows
+// its reports: conditions of Services first, then its ServiceL2Status objects.
+// Reports are sorted by key.
+func SpeakerReports(who Speaker, objs snapshot.Objects, reports []ServiceReport, now time.Time) []Write {
 	services := make(map[lb.ServiceKey]*corev1.Service, len(objs.Services))
 	for _, s := range objs.Services {
 		services[lb.ServiceKey{Namespace: s.Namespace, Name: s.Name}] = s
 	}
+	var out []Write
 	for _, r := range reports {
-		if svc, ok := services[r.Key]; ok && r.Write {
-			w.condition(svc, r.Reason, now)
+		if svc := services[r.Key]; r.Write && svc != nil && svc.DeletionTimestamp == nil {
+			if w, ok := announced(svc, r.Reason, now); ok {
+				out = append(out, w)
+			}
 		}
 	}
-	w.l2Statuses(who, objs.L2Statuses, reports)
-	return w
+	return append(out, l2Statuses(who, objs.L2Statuses, reports)...)
 }
 
-func (w *SpeakerWrites) condition(svc *corev1.Service, r reason.Reason, now metav1.Time) {
-	want := metav1.Condition{
+// announced returns the write for the condition heraldlb.io/Announced.
+func announced(svc *corev1.Service, r reason.Reason, now time.Time) (Write, bool) {
+	have := find(svc.Status.Conditions, api.ConditionAnnounced)
+	if have == nil && r.Code == reason.NoAddress {
+		return Write{}, false // the condition heraldlb.io/Allocated says it already
+	}
+	cond, differs := condition(svc.Status.Conditions, metav1.Condition{
 		Type:               api.ConditionAnnounced,
-		Status:             metav1.ConditionFalse,
+		Status:             conditionStatus(r.Good()),
 		ObservedGeneration: svc.Generation,
-		LastTransitionTime: now,
 		Reason:             string(r.Code),
 		Message:            r.Text,
+	}, now)
+	if !differs {
+		return Write{}, false
 	}
-	if r.Good() {
-		want.Status = metav1.ConditionTrue
+	p := patch{
+		Metadata: patchMeta{ResourceVersion: svc.ResourceVersion, UID: string(svc.UID)},
+		Status:   map[string]any{"conditions": []metav1.Condition{cond}},
 	}
-	have := meta.FindStatusCondition(svc.Status.Conditions, api.ConditionAnnounced)
-	if have != nil {
-		if have.Status == want.Status {
-			want.LastTransitionTime = have.LastTransitionTime
-		}
-		if *have == want {
-			return
-		}
+	w := Write{Object: svc, PatchType: types.StrategicMergePatchType, Patch: encode(p)}
+	if have == nil || have.Reason != cond.Reason || have.Message != cond.Message {
+		w.Events = announcementEvents(have, r)
 	}
-	if have == nil && r.Code == reason.NoAddress {
-		return // the condition heraldlb.io/Allocated says it already
-	}
-	w.Conditions = append(w.Conditions, ConditionWrite{Service: svc, Condition: want})
-	if have == nil || have.Reason != want.Reason || have.Message != want.Message {
-		w.event(svc, have, r)
-	}
+	return w, true
 }
 
-// event tells of a new owner once, and of a failure once per cause. That
-// endpoints are not ready yet, or the address is not there yet, is part of
-// every Service's beginning and no failure; losing them later is one.
-func (w *SpeakerWrites) event(svc *corev1.Service, before *metav1.Condition, r reason.Reason) {
+// announcementEvents tell of a new owner once, and of a failure once per
+// cause. That endpoints are not ready yet, or the address is not there yet, is
+// part of every Service's beginning and no failure; losing them later is one.
+func announcementEvents(before *metav1.Condition, r reason.Reason) []Event {
 	if r.Good() {
-		w.Events = append(w.Events, EventWrite{svc, corev1.EventTypeNormal, api.EventNodeAssigned, r.Text})
-		return
+		return []Event{{corev1.EventTypeNormal, api.EventNodeAssigned, r.Text}}
 	}
 	announced := before != nil && before.Status == metav1.ConditionTrue
 	sameCause := before != nil && before.Reason == string(r.Code)
 	ordinary := r.Code == reason.NoEndpoints || r.Code == reason.NoAddress
 	if sameCause || (ordinary && !announced) {
-		return
+		return nil
 	}
-	w.Events = append(w.Events, EventWrite{svc, corev1.EventTypeWarning, api.EventAnnounceFailed, r.Text})
+	return []Event{{corev1.EventTypeWarning, api.EventAnnounceFailed, r.Text}}
 }
 
 // l2Statuses keeps exactly one object for each Service that this node answers
 // for, and none for the others.
-func (w *SpeakerWrites) l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status, reports []ServiceReport) {
+func l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status, reports []ServiceReport) []Write {
 	wanted := make(map[lb.ServiceKey]*v1beta1.ServiceL2Status)
 	for _, r := range reports {
 		if len(r.Interfaces) > 0 {
@@ -148,6 +118,7 @@ func (w *SpeakerWrites) l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status,
 	}
 	have = slices.Clone(have)
 	slices.SortFunc(have, func(a, b *v1beta1.ServiceL2Status) int { return strings.Compare(a.Name, b.Name) })
+	var out []Write
 	for _, h := range have {
 		key := lb.ServiceKey{Namespace: h.Labels[api.LabelServiceNamespace], Name: h.Labels[api.LabelServiceName]}
 		want, ok := wanted[key]
@@ -155,21 +126,30 @@ func (w *SpeakerWrites) l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status,
 		case h.Labels[api.LabelNode] != string(who.Node):
 			// Another node's: not ours to touch.
 		case !ok || !sameOwner(h.OwnerReferences, want.OwnerReferences):
-			w.Delete = append(w.Delete, h)
+			out = append(out, Write{Object: h, Delete: true})
 		default:
 			delete(wanted, key)
 			if !sameL2Status(h.Status, want.Status) {
-				c := h.DeepCopy()
-				c.Status = want.Status
-				w.Update = append(w.Update, c)
+				out = append(out, Write{Object: h, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": want.Status})})
 			}
 		}
 	}
 	for _, r := range reports {
 		if s, ok := wanted[r.Key]; ok {
-			w.Create = append(w.Create, s)
+			out = append(out, Write{Object: s, Create: true, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": s.Status})})
 		}
 	}
+	return out
+}
+
+// SpeakerState returns the write for the ConfigurationState of a speaker. A
+// non-nil unknown says why the configuration could not be read.
+func SpeakerState(who Speaker, have []*v1beta1.ConfigurationState, problems []snapshot.Problem, unknown error, now time.Time) (Write, bool) {
+	want := stateOf(problems, unknown)
+	want.Conditions = []metav1.Condition{{Type: api.ConditionConfigReconcilerValid}}
+	name := types.NamespacedName{Namespace: who.Namespace, Name: api.ComponentSpeaker + "-" + string(who.Node)}
+	labels := map[string]string{api.LabelComponentType: api.ComponentSpeaker, api.LabelNodeName: string(who.Node)}
+	return state(have, name, labels, want, now)
 }
 
 func (who Speaker) l2Status(r ServiceReport) *v1beta1.ServiceL2Status {

@@ -3,6 +3,7 @@
 package status_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -44,7 +46,7 @@ func announced(st metav1.ConditionStatus, r reason.Reason) metav1.Condition {
 	}
 }
 
-func TestDiffSpeakerCondition(t *testing.T) {
+func TestSpeakerCondition(t *testing.T) {
 	t.Parallel()
 	noEndpoints := reason.New(reason.NoEndpoints, "no endpoint serves")
 	noAdvertisement := reason.New(reason.NoAdvertisement, "nothing covers pool %q", "a")
@@ -77,25 +79,46 @@ func TestDiffSpeakerCondition(t *testing.T) {
 			t.Parallel()
 			svc := web(tt.have...)
 			tt.report.Key = webKey
-			w := status.DiffSpeaker(node1, snapshot.Objects{Services: []*corev1.Service{svc}}, []status.ServiceReport{tt.report}, now)
-			var want []status.ConditionWrite
-			if tt.want != "" {
-				c := announced(tt.want, tt.report.Reason)
-				c.LastTransitionTime = tt.transition
-				want = []status.ConditionWrite{{Service: svc, Condition: c}}
+			writes := status.SpeakerReports(node1, snapshot.Objects{Services: []*corev1.Service{svc}}, []status.ServiceReport{tt.report}, now.Time)
+			if tt.want == "" {
+				if len(writes) > 0 {
+					t.Fatalf("unwanted writes: %+v", writes)
+				}
+				return
 			}
-			if diff := cmp.Diff(want, w.Conditions); diff != "" {
+			if len(writes) != 1 || writes[0].Object != client.Object(svc) {
+				t.Fatalf("writes: %+v, want one on the Service", writes)
+			}
+			want := announced(tt.want, tt.report.Reason)
+			want.LastTransitionTime = tt.transition
+			if diff := cmp.Diff([]metav1.Condition{want}, patched(t, writes[0])); diff != "" {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
 			event := ""
-			if len(w.Events) > 0 {
-				event = w.Events[0].Reason
+			if len(writes[0].Events) > 0 {
+				event = writes[0].Events[0].Reason
 			}
-			if event != tt.event || len(w.Events) > 1 {
-				t.Errorf("events %+v, want %q", w.Events, tt.event)
+			if event != tt.event || len(writes[0].Events) > 1 {
+				t.Errorf("events %+v, want %q", writes[0].Events, tt.event)
 			}
 		})
 	}
+}
+
+// patched returns the conditions in a patch, with their times in UTC.
+func patched(t *testing.T, w status.Write) []metav1.Condition {
+	t.Helper()
+	var p struct {
+		Status struct{ Conditions []metav1.Condition }
+	}
+	if err := json.Unmarshal(w.Patch, &p); err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Status.Conditions {
+		c := &p.Status.Conditions[i]
+		c.LastTransitionTime = metav1.NewTime(c.LastTransitionTime.UTC())
+	}
+	return p.Status.Conditions
 }
 
 func l2Status(name types.UID, node, service, owner string, interfaces ...string) *v1beta1.ServiceL2Status {
@@ -113,7 +136,7 @@ func l2Status(name types.UID, node, service, owner string, interfaces ...string)
 	return s
 }
 
-func TestDiffSpeakerL2Status(t *testing.T) {
+func TestSpeakerL2Status(t *testing.T) {
 	t.Parallel()
 	type names struct{ Create, Update, Delete []string }
 	tests := []struct {
@@ -138,19 +161,21 @@ func TestDiffSpeakerL2Status(t *testing.T) {
 			t.Parallel()
 			svc := web(announced("True", announcing("node1")))
 			objs := snapshot.Objects{Services: []*corev1.Service{svc}, L2Statuses: tt.have}
-			w := status.DiffSpeaker(node1, objs, []status.ServiceReport{{Key: webKey, Reason: announcing("node1"), Interfaces: tt.interfaces}}, now)
+			writes := status.SpeakerReports(node1, objs, []status.ServiceReport{{Key: webKey, Reason: announcing("node1"), Interfaces: tt.interfaces}}, now.Time)
 			var got names
-			for _, s := range w.Create {
-				got.Create = append(got.Create, s.Status.ServiceName)
-				if s.GenerateName != "l2-" || len(s.OwnerReferences) != 1 || s.Labels[api.LabelNode] != "node1" {
-					t.Errorf("created object: %+v", s.ObjectMeta)
+			for _, w := range writes {
+				s := w.Object.(*v1beta1.ServiceL2Status)
+				switch {
+				case w.Create:
+					got.Create = append(got.Create, s.Status.ServiceName)
+					if s.GenerateName != "l2-" || len(s.OwnerReferences) != 1 || s.Labels[api.LabelNode] != "node1" {
+						t.Errorf("created object: %+v", s.ObjectMeta)
+					}
+				case w.Delete:
+					got.Delete = append(got.Delete, s.Name)
+				default:
+					got.Update = append(got.Update, s.Name)
 				}
-			}
-			for _, s := range w.Update {
-				got.Update = append(got.Update, s.Name)
-			}
-			for _, s := range w.Delete {
-				got.Delete = append(got.Delete, s.Name)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

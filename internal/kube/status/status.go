@@ -25,8 +25,8 @@ type Write struct {
 	// changed.
 	Object client.Object
 	// Create means that the object does not exist and is made first, as it is
-	// here.
-	Create bool
+	// here. Delete means that it goes; there is no patch then.
+	Create, Delete bool
 	// Patch goes to the status subresource. It carries the resource version
 	// of Object (unless Create is set), so that a decision made on an old
 	// reading fails instead of undoing something newer.
