@@ -116,7 +116,8 @@ func (d *Decision) Trouble() Trouble {
 }
 
 // Usage counts the addresses of one pool. Numbers that do not fit into an
-// int64 are math.MaxInt64.
+// int64 are math.MaxInt64. A frozen pool may have more addresses assigned than
+// it has in all, as far as its ranges can be read.
 type Usage struct {
 	Name     string
 	Services int // Services that have an address from the pool

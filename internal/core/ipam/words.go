@@ -67,11 +67,11 @@ func (p *pool) only() string {
 	text := fmt.Sprintf("pool %q is for ", p.Name)
 	switch {
 	case len(what) == 0:
-		text += strings.Join(where, " and ")
+		text += strings.Join(where, " or ")
 	case len(where) == 0:
 		text += "Services with " + strings.Join(what, " or ")
 	default:
-		text += "Services with " + strings.Join(what, " or ") + " in " + strings.Join(where, " and ")
+		text += "Services with " + strings.Join(what, " or ") + " in " + strings.Join(where, " or ")
 	}
 	return text
 }

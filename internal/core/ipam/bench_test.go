@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/ipam"
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// services makes n Services, each in one of 100 namespaces.
+func services(n int, edit func(i int, svc *lb.Service)) []lb.Service {
+	out := make([]lb.Service, n)
+	for i := range out {
+		out[i] = lb.Service{
+			Key:          lb.ServiceKey{Namespace: fmt.Sprintf("ns-%02d", i%100), Name: fmt.Sprintf("svc-%05d", i)},
+			Created:      time.Unix(int64(i), 0),
+			Families:     []lb.Family{lb.IPv4},
+			FamilyPolicy: lb.SingleStack,
+			Ports:        []lb.Port{{Protocol: "TCP", Number: 443}},
+		}
+		if edit != nil {
+			edit(i, &out[i])
+		}
+	}
+	return out
+}
+
+func namespaces() []lb.Namespace {
+	var out []lb.Namespace
+	for i := range 100 {
+		out = append(out, lb.Namespace{Name: fmt.Sprintf("ns-%02d", i)})
+	}
+	return out
+}
+
+// pinnedPools makes n pools of 256 addresses, each for one namespace.
+func pinnedPools(n int) []lb.Pool {
+	var out []lb.Pool
+	for i := range n {
+		p, err := parsePool(fmt.Sprintf("pool-%03d", i), []string{
+			fmt.Sprintf("10.1.%d.0/24", i), fmt.Sprintf("namespaces=ns-%02d", i%100), fmt.Sprintf("priority=%d", i%7),
+		})
+		must(err)
+		out = append(out, p)
+	}
+	return out
+}
+
+func genericPool(ranges ...string) []lb.Pool {
+	p, err := parsePool("zz-generic", ranges)
+	must(err)
+	return []lb.Pool{p}
+}
+
+func plan(b *testing.B, s lb.Snapshot, want int) {
+	b.ReportAllocs()
+	for b.Loop() {
+		got := 0
+		for _, d := range ipam.Plan(s).Services {
+			got += len(d.Addresses)
+		}
+		if got != want {
+			b.Fatalf("%d addresses, want %d", got, want)
+		}
+	}
+}
+
+// BenchmarkPlan10k plans 10,000 Services.
+func BenchmarkPlan10k(b *testing.B) {
+	const n = 10_000
+	mixed := append(pinnedPools(100), genericPool("10.2.0.0/16", "2001:db8::/64")...)
+	fresh := lb.Snapshot{Pools: mixed, Namespaces: namespaces(), Services: services(n, nil)}
+	b.Run("new", func(b *testing.B) { plan(b, fresh, n) })
+	b.Run("settled", func(b *testing.B) { plan(b, after(fresh, ipam.Plan(fresh)), n) })
+
+	dual := lb.Snapshot{Pools: mixed, Namespaces: namespaces(), Services: services(n, func(_ int, svc *lb.Service) {
+		svc.Families, svc.FamilyPolicy = []lb.Family{lb.IPv4, lb.IPv6}, lb.PreferDualStack
+	})}
+	b.Run("dual", func(b *testing.B) { plan(b, dual, 2*n) })
+
+	full := lb.Snapshot{Pools: pinnedPools(100), Namespaces: namespaces(), Services: services(n, func(i int, svc *lb.Service) {
+		svc.Key.Namespace = "ns-00"
+	})}
+	b.Run("waiting", func(b *testing.B) { plan(b, full, 256) })
+
+	var many []lb.Pool
+	for i := range 1000 {
+		p, err := parsePool(fmt.Sprintf("p-%04d", i), []string{fmt.Sprintf("10.%d.%d.0/31", i/250, i%250)})
+		must(err)
+		many = append(many, p)
+	}
+	b.Run("waiting-1000-pools", func(b *testing.B) {
+		plan(b, lb.Snapshot{Pools: many, Namespaces: namespaces(), Services: services(n, nil)}, 2000)
+	})
+	sharers := services(n, func(_ int, svc *lb.Service) { svc.SharingKey = "k" })
+	b.Run("sharers-same-port", func(b *testing.B) {
+		plan(b, lb.Snapshot{Pools: genericPool("10.2.0.0/16"), Namespaces: namespaces(), Services: sharers}, n)
+	})
+	b.Run("sharers-waiting-1000-pools", func(b *testing.B) {
+		plan(b, lb.Snapshot{Pools: many, Namespaces: namespaces(), Services: sharers}, 2000)
+	})
+	oneAddress := services(n, func(i int, svc *lb.Service) {
+		svc.SharingKey, svc.Ports = "k", []lb.Port{{Protocol: "TCP", Number: uint16(i + 1)}}
+	})
+	b.Run("sharers-one-address", func(b *testing.B) {
+		plan(b, lb.Snapshot{Pools: genericPool("10.2.0.0/16"), Namespaces: namespaces(), Services: oneAddress}, n)
+	})
+}
+
+// BenchmarkFill65k fills a /16 from nothing.
+func BenchmarkFill65k(b *testing.B) {
+	plan(b, lb.Snapshot{Pools: genericPool("10.2.0.0/16"), Namespaces: namespaces(), Services: services(1<<16, nil)}, 1<<16)
+}
