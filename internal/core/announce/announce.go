@@ -75,6 +75,12 @@ func (g *Group) Candidate(node lb.NodeName) (Candidate, bool) {
 	return g.Candidates[i], true
 }
 
+// Has reports whether the group answers for an address.
+func (g *Group) Has(ip netip.Addr) bool {
+	_, ok := slices.BinarySearchFunc(g.Addresses, ip, netip.Addr.Compare)
+	return ok
+}
+
 // Verdict says why nobody can announce a Service, judged by the API server's
 // objects alone. The zero Reason means that there are candidates: what becomes
 // of them is ownership's to say.

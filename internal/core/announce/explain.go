@@ -121,7 +121,7 @@ func (r *Result) notSelected(g *Group, node *lb.Node) string {
 		i := r.byKey[key]
 		for j, ip := range r.snapshot.Services[i].Assigned {
 			set := r.services[i].sets[j]
-			if set == uncovered || !g.has(ip) {
+			if set == uncovered || !g.Has(ip) {
 				continue
 			}
 			ads := r.selection.sets[set].ads

@@ -112,17 +112,12 @@ func (r *Result) addGroup(members []int) {
 	slices.SortFunc(g.Addresses, netip.Addr.Compare)
 	g.Services = make([]lb.ServiceKey, 0, len(members))
 	for _, i := range members {
-		if len(members) == 1 || slices.ContainsFunc(services[i].Assigned, g.has) {
+		if len(members) == 1 || slices.ContainsFunc(services[i].Assigned, g.Has) {
 			g.Services = append(g.Services, services[i].Key)
 		}
 	}
 	g.Candidates = r.serving(&g, r.selection.candidates(sets))
 	r.Groups = append(r.Groups, g)
-}
-
-func (g *Group) has(ip netip.Addr) bool {
-	_, ok := slices.BinarySearchFunc(g.Addresses, ip, netip.Addr.Compare)
-	return ok
 }
 
 // sharedAddresses lists the addresses of a component that are covered for every

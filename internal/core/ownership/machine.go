@@ -3,81 +3,280 @@
 package ownership
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
-	"github.com/heraldlb/herald/internal/core/reason"
+)
+
+const (
+	defaultJoinTimeout  = 3 * time.Second
+	defaultClaimTimeout = 2 * time.Second
+	defaultFreezeLimit  = time.Second
+
+	// resyncTimeout is how long a node that was frozen waits for somebody's
+	// state before it believes that it is cut off from all.
+	resyncTimeout = 500 * time.Millisecond
+	// reclaimInterval bounds how often a node takes the same group from a
+	// living node that it believes not to be eligible. If the two disagree
+	// about that, the address must not fly to and fro.
+	reclaimInterval = time.Second
+	// claimGrace is how long a claim that was just learned stands although this
+	// node knows of no reason why its node should be alive and a candidate.
+	claimGrace = 500 * time.Millisecond
+	// strayLimit is how long a claim on an address is kept that is in no group.
+	// Other nodes may learn of a Service earlier, and a Service that is made
+	// anew should find its owner.
+	strayLimit = time.Minute
 )
 
 // Machine decides what this node answers for. See the package comment.
 //
 // Inputs may be given in any order and as often as wanted; after one or more
 // of them, Ready returns what is to be done.
-type Machine struct{}
+type Machine struct {
+	cfg     Config
+	now     time.Time
+	nodes   map[lb.NodeName]*node
+	peers   []lb.NodeName // sorted; nil: not told yet
+	self    *node
+	leaving bool
+
+	// A settled node knows what the others know, so it may claim and answer.
+	settled  bool
+	deadline time.Time            // settled at the latest; zero: no limit yet
+	informed bool                 // by the full state of a settled node
+	heard    map[lb.NodeName]bool // from whom; see hear
+
+	groups    map[netip.Addr]*group // by key; nil: not told yet
+	byAddress map[netip.Addr]*group // by address, and by key
+	claims    map[netip.Addr]claim
+	strays    map[netip.Addr]time.Time // claimed addresses in no group, since when
+	answering map[netip.Addr][]string
+
+	dirty    map[netip.Addr]bool // keys of groups to decide on
+	allDirty bool
+	waiting  map[netip.Addr]time.Time // keys of groups to decide on again, and when
+	ready    Ready                    // work gathered for the next Ready
+	news     map[netip.Addr]bool      // addresses whose claims are to be sent
+	disputed map[netip.Addr]bool      // addresses to announce again
+	newSelf  bool                     // the own record is to be sent
+}
+
+// node is what is known of a node: gossip says whether it is alive, the rest
+// is its own record.
+type node struct {
+	name    lb.NodeName
+	alive   bool
+	version uint64
+	// ready: it has made a plan and knows its interfaces, so it can own.
+	ready      bool
+	interfaces []string // sorted
+}
+
+type claim struct {
+	epoch   uint64
+	node    lb.NodeName
+	learned time.Time // from another node; zero: made here
+}
+
+type group struct {
+	announce.Group
+	owner lb.NodeName
+	// unclaimed is since when the group waits for its elected node to claim;
+	// zero while it is claimed.
+	unclaimed time.Time
+	// seized is when this node last took the group from a living node.
+	seized time.Time
+}
 
 // New makes a machine that knows nothing yet and answers for nothing.
-func New(cfg Config) *Machine { return &Machine{} }
+func New(cfg Config) *Machine {
+	if cfg.Self == "" {
+		panic("ownership: Config.Self is empty")
+	}
+	cfg.JoinTimeout = cmp.Or(cfg.JoinTimeout, defaultJoinTimeout)
+	cfg.ClaimTimeout = cmp.Or(cfg.ClaimTimeout, defaultClaimTimeout)
+	cfg.FreezeLimit = cmp.Or(cfg.FreezeLimit, defaultFreezeLimit)
+	self := &node{name: cfg.Self, alive: true}
+	return &Machine{
+		cfg:       cfg,
+		self:      self,
+		nodes:     map[lb.NodeName]*node{cfg.Self: self},
+		heard:     map[lb.NodeName]bool{},
+		byAddress: map[netip.Addr]*group{},
+		claims:    map[netip.Addr]claim{},
+		strays:    map[netip.Addr]time.Time{},
+		answering: map[netip.Addr][]string{},
+		dirty:     map[netip.Addr]bool{},
+		waiting:   map[netip.Addr]time.Time{},
+		news:      map[netip.Addr]bool{},
+		disputed:  map[netip.Addr]bool{},
+	}
+}
 
-// Tick tells the time, at least every TickInterval; also call it before the
-// other inputs if more time may have passed.
-func (m *Machine) Tick(now time.Time) {}
+// Tick tells the time. It is the first input of all, and then due at least
+// every TickInterval; call it before other inputs too if time may have passed.
+func (m *Machine) Tick(now time.Time) {
+	last := m.now
+	m.now = now
+	if last.IsZero() {
+		// A version that is higher than those of this node's former lives, if
+		// the clock is right. If it is not, the others will say so.
+		m.self.version = max(m.self.version, uint64(max(0, now.UnixMilli())))
+		m.changeSelf()
+		return
+	}
+	if m.settled && elapsed(last, now) >= m.cfg.FreezeLimit && m.othersAlive() {
+		m.unsettle()
+	}
+	m.trySettle()
+	for key, due := range m.waiting {
+		if !now.Before(due) {
+			m.dirty[key] = true
+		}
+	}
+	m.forgetStrays()
+}
+
+// elapsed measures by the clock on the wall too: the monotonic clock stands
+// still while a virtual machine is suspended.
+func elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
+}
 
 // SetGroups gives the groups of the newest plan. Until it is called the first
 // time, the node publishes no record and can own nothing.
-func (m *Machine) SetGroups(groups []announce.Group) {}
+func (m *Machine) SetGroups(groups []announce.Group) {
+	old := m.groups
+	m.groups = make(map[netip.Addr]*group, len(groups))
+	m.byAddress = make(map[netip.Addr]*group, len(groups))
+	for _, g := range groups {
+		next := &group{Group: g}
+		if prev, ok := old[g.Key]; ok {
+			*next = *prev
+			next.Group = g
+		}
+		m.groups[g.Key] = next
+		m.byAddress[g.Key] = next
+		for _, ip := range g.Addresses {
+			m.byAddress[ip] = next
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(old), netip.Addr.Compare) {
+		if _, ok := m.groups[key]; !ok {
+			delete(m.waiting, key)
+			m.reportOwner(old[key], "")
+		}
+	}
+	for ip := range m.claims {
+		m.noteStray(ip)
+	}
+	m.allDirty = true
+	m.ready.StateChanged = true
+	m.updateSelf()
+}
 
 // SetInterfaces gives the names of this node's usable interfaces: those that
 // are up and not excluded.
-func (m *Machine) SetInterfaces(up []string) {}
+func (m *Machine) SetInterfaces(up []string) {
+	up = slices.Clone(up)
+	slices.Sort(up)
+	up = slices.Compact(up)
+	if up == nil {
+		up = []string{}
+	}
+	if m.self.interfaces != nil && slices.Equal(up, m.self.interfaces) {
+		return
+	}
+	m.self.interfaces = up
+	m.changeSelf()
+	m.updateSelf()
+}
 
 // SetPeers gives the other nodes that should have a speaker, whether or not
 // they can be reached yet (a Pod without an address counts, a failed or
 // terminating one does not). The first call starts the JoinTimeout; with no
 // peers this node is alone, and may claim.
-func (m *Machine) SetPeers(nodes []lb.NodeName) {}
+func (m *Machine) SetPeers(nodes []lb.NodeName) {
+	peers := make([]lb.NodeName, 0, len(nodes))
+	for _, n := range nodes {
+		if n != m.cfg.Self {
+			peers = append(peers, n)
+		}
+	}
+	slices.Sort(peers)
+	m.peers = slices.Compact(peers)
+	if m.deadline.IsZero() && !m.now.IsZero() {
+		m.deadline = m.now.Add(m.cfg.JoinTimeout)
+	}
+	for name, n := range m.nodes {
+		if _, wanted := slices.BinarySearch(m.peers, name); !wanted && !n.alive {
+			delete(m.nodes, name)
+		}
+	}
+	m.trySettle()
+}
 
 // Up tells that gossip hears a node.
-func (m *Machine) Up(node lb.NodeName) {}
+func (m *Machine) Up(node lb.NodeName) { m.setAlive(node, true) }
 
 // Down tells that gossip does not hear a node any more.
-func (m *Machine) Down(node lb.NodeName) {}
+func (m *Machine) Down(node lb.NodeName) { m.setAlive(node, false) }
 
-// Receive takes a message or a full state from another node. An error means
-// that it could not be read; nothing of it was used.
-func (m *Machine) Receive(data []byte) error { return nil }
+func (m *Machine) setAlive(name lb.NodeName, alive bool) {
+	if n := m.node(name); n != m.self && n.alive != alive {
+		n.alive = alive
+		m.allDirty = true
+		m.ready.StateChanged = true
+		m.trySettle()
+	}
+}
+
+// node finds or makes the entry of a node.
+func (m *Machine) node(name lb.NodeName) *node {
+	n, ok := m.nodes[name]
+	if !ok {
+		n = &node{name: name}
+		m.nodes[name] = n
+	}
+	return n
+}
+
+func (m *Machine) othersAlive() bool {
+	for _, n := range m.nodes {
+		if n != m.self && n.alive {
+			return true
+		}
+	}
+	return false
+}
 
 // Leave gives everything away: the next Ready names successors in Send and
 // lists in StopLast what this node answered for. Nothing is claimed afterwards.
-func (m *Machine) Leave() {}
+func (m *Machine) Leave() {
+	m.leaving = true
+	m.allDirty = true
+	m.updateSelf()
+}
 
-// Ready returns the work that became due since the last call.
-func (m *Machine) Ready() Ready { return Ready{} }
+// updateSelf publishes whether this node can own.
+func (m *Machine) updateSelf() {
+	ready := m.groups != nil && m.self.interfaces != nil && !m.leaving
+	if ready != m.self.ready {
+		m.self.ready = ready
+		m.changeSelf()
+	}
+}
 
-// State is the full state for the gossip driver.
-func (m *Machine) State() []byte { return nil }
-
-// Owner says who owns a group, as far as this node knows: the claimant, or the
-// node that every survivor expects to claim.
-func (m *Machine) Owner(key netip.Addr) (lb.NodeName, bool) { return "", false }
-
-// Why says what part a candidate has in a group. The zero Reason means that the
-// node is no candidate: announce.Result.Explain knows why.
-func (m *Machine) Why(key netip.Addr, node lb.NodeName) reason.Reason { return reason.Reason{} }
-
-// Verdict says in words who announces a group, or why nobody does although the
-// plan has candidates.
-func (m *Machine) Verdict(key netip.Addr) reason.Reason { return reason.Reason{} }
-
-// Answers are all addresses this node answers for, by address. It is the sum of
-// the Ready batches so far.
-func (m *Machine) Answers() []Answer { return nil }
-
-// Claims is the table of claims, by address, for debugging.
-func (m *Machine) Claims() []Claim { return nil }
-
-// FirstLive is the first living node in hash order for a subject, such as the
-// key of a Service: the one to write what only one may write when there is no
-// owner.
-func (m *Machine) FirstLive(subject string) lb.NodeName { return "" }
+// changeSelf makes a new version of the own record.
+func (m *Machine) changeSelf() {
+	m.self.version++
+	m.newSelf = true
+	m.allDirty = true
+	m.ready.StateChanged = true
+}

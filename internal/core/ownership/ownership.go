@@ -69,6 +69,9 @@ type Ready struct {
 	// Start answering for these, on these interfaces, and announce them. An
 	// address that is already answered for is listed when its interfaces changed.
 	Start []Answer
+	// Announce these again: another node believed to own them, so the network
+	// may have learned its MAC address. They are answered for already.
+	Announce []netip.Addr
 	// StopLast: stop answering for these after Send has had time to arrive,
 	// because Send names their next owners (Leave). The acknowledgement of a
 	// planned hand-over will be awaited here.
@@ -83,8 +86,8 @@ type Ready struct {
 
 // Empty reports whether there is nothing to do.
 func (r *Ready) Empty() bool {
-	return len(r.Stop) == 0 && len(r.Send) == 0 && len(r.Start) == 0 && len(r.StopLast) == 0 &&
-		len(r.Owners) == 0 && !r.StateChanged && !r.Resync
+	return len(r.Stop) == 0 && len(r.Send) == 0 && len(r.Start) == 0 && len(r.Announce) == 0 &&
+		len(r.StopLast) == 0 && len(r.Owners) == 0 && !r.StateChanged && !r.Resync
 }
 
 // Answer is an address to answer for.

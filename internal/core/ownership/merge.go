@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Receive takes a message or a full state from another node. An error means
+// that it could not be read; nothing of it was used.
+func (m *Machine) Receive(data []byte) error {
+	msg, err := decode(data)
+	if err != nil {
+		return err
+	}
+	if msg.sender == m.cfg.Self {
+		return nil // from a former life, or an echo
+	}
+	for i := range msg.records {
+		m.mergeRecord(&msg.records[i])
+	}
+	for _, c := range msg.claims {
+		m.mergeClaim(c)
+	}
+	m.hear(&msg)
+	m.trySettle()
+	return nil
+}
+
+func (m *Machine) mergeRecord(r *record) {
+	if r.name == m.cfg.Self {
+		// Somebody remembers a former life of this node. The present record
+		// must win over it.
+		if r.version >= m.self.version && !(r.version == m.self.version && r.same(m.self)) {
+			m.self.version = r.version
+			m.changeSelf()
+		}
+		return
+	}
+	n := m.node(r.name)
+	if r.version <= n.version {
+		return
+	}
+	n.version, n.ready, n.interfaces = r.version, r.ready, r.interfaces
+	m.allDirty = true
+	m.ready.StateChanged = true
+}
+
+func (r *record) same(n *node) bool {
+	return r.ready == n.ready && slices.Equal(r.interfaces, n.interfaces)
+}
+
+// mergeClaim lets the higher claim stand. A node whose own claim stands against
+// an older one repeats it, because somebody does not know it.
+func (m *Machine) mergeClaim(c Claim) {
+	ip, cur := c.Address, m.claims[c.Address]
+	if c.Epoch == cur.epoch && c.Node == cur.node {
+		return
+	}
+	if c.Epoch < cur.epoch || c.Epoch == cur.epoch && before(cur.node, c.Node, ip.String()) {
+		if cur.node == m.cfg.Self {
+			m.news[ip] = true
+			m.disputed[ip] = c.Node != m.cfg.Self
+		}
+		return
+	}
+	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now}
+	m.ready.StateChanged = true
+	m.noteStray(ip)
+	if g, ok := m.byAddress[ip]; ok {
+		m.dirty[g.Key] = true
+	}
+}
+
+// noteStray keeps track of claims on addresses that are in no group.
+func (m *Machine) noteStray(ip netip.Addr) {
+	if _, grouped := m.byAddress[ip]; grouped {
+		delete(m.strays, ip)
+	} else if _, noted := m.strays[ip]; !noted {
+		m.strays[ip] = m.now
+	}
+}
+
+// forgetStrays drops claims nobody needs any more. Before the first plan every
+// claim is a stray, and none may go.
+func (m *Machine) forgetStrays() {
+	if m.groups == nil {
+		return
+	}
+	for ip, since := range m.strays {
+		if m.now.Sub(since) >= strayLimit {
+			delete(m.strays, ip)
+			delete(m.claims, ip)
+		}
+	}
+}

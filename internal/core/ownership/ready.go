@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// Ready returns the work that became due since the last call.
+func (m *Machine) Ready() Ready {
+	if m.now.IsZero() {
+		return Ready{} // without a time nothing can be decided
+	}
+	m.decideAll()
+	for _, ip := range slices.SortedFunc(maps.Keys(m.disputed), netip.Addr.Compare) {
+		if _, is := m.answering[ip]; is && m.disputed[ip] {
+			m.ready.Announce = append(m.ready.Announce, ip)
+		}
+	}
+	clear(m.disputed)
+	m.ready.Send = m.messages()
+	out := m.ready
+	m.ready = Ready{}
+	return out
+}
+
+// messages makes news of what this node has changed, in pieces that fit into a
+// packet.
+func (m *Machine) messages() [][]byte {
+	var out [][]byte
+	if m.newSelf {
+		msg := m.message(false)
+		msg.records = []record{recordOf(m.self)}
+		out = append(out, msg.encode())
+		m.newSelf = false
+	}
+	var claims []Claim
+	names := map[lb.NodeName]bool{}
+	size := 0
+	flush := func() {
+		if len(claims) > 0 {
+			msg := m.message(false)
+			msg.claims = claims
+			out = append(out, msg.encode())
+		}
+		claims, size = nil, 0
+		clear(names)
+	}
+	for _, ip := range slices.SortedFunc(maps.Keys(m.news), netip.Addr.Compare) {
+		c := m.claims[ip]
+		need := 1 + ip.BitLen()/8 + 10 + 2 // the most that a claim takes
+		if !names[c.node] {
+			need += 2 + len(c.node)
+		}
+		if size+need > maxNews-len(m.cfg.Self)-10 {
+			flush()
+		}
+		claims = append(claims, Claim{Address: ip, Epoch: c.epoch, Node: c.node})
+		names[c.node] = true
+		size += need
+	}
+	flush()
+	clear(m.news)
+	return out
+}
+
+func (m *Machine) message(full bool) message {
+	return message{full: full, settled: m.settled, sender: m.cfg.Self}
+}
+
+func recordOf(n *node) record {
+	return record{name: n.name, version: n.version, ready: n.ready, interfaces: n.interfaces}
+}
+
+// State is the full state for the gossip driver.
+//
+// Claims on addresses that this node has no group for are not passed on:
+// otherwise nodes would remind each other for ever of what is long gone.
+func (m *Machine) State() []byte {
+	msg := m.message(true)
+	for _, name := range slices.Sorted(maps.Keys(m.nodes)) {
+		if n := m.nodes[name]; n.alive && n.version > 0 {
+			msg.records = append(msg.records, recordOf(n))
+		}
+	}
+	for _, c := range m.Claims() {
+		if _, stray := m.strays[c.Address]; !stray {
+			msg.claims = append(msg.claims, c)
+		}
+	}
+	return msg.encode()
+}
+
+// Claims is the table of claims, by address, for debugging.
+func (m *Machine) Claims() []Claim {
+	out := make([]Claim, 0, len(m.claims))
+	for ip, c := range m.claims {
+		out = append(out, Claim{Address: ip, Epoch: c.epoch, Node: c.node})
+	}
+	slices.SortFunc(out, func(a, b Claim) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+// Answers are all addresses this node answers for, by address. It is the sum of
+// the Ready batches so far.
+func (m *Machine) Answers() []Answer {
+	out := make([]Answer, 0, len(m.answering))
+	for ip, interfaces := range m.answering {
+		out = append(out, Answer{IP: ip, Interfaces: interfaces})
+	}
+	slices.SortFunc(out, func(a, b Answer) int { return a.IP.Compare(b.IP) })
+	return out
+}

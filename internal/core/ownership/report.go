@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+)
+
+// Settled reports whether this node knows enough of the others to claim.
+func (m *Machine) Settled() bool { return m.settled }
+
+// Owner says who owns a group, as far as this node knows: the claimant, or the
+// node that every survivor expects to claim. Like all reports it tells what was
+// decided when Ready was last called.
+func (m *Machine) Owner(key netip.Addr) (lb.NodeName, bool) {
+	g, ok := m.groups[key]
+	if !ok || g.owner == "" {
+		return "", false
+	}
+	return g.owner, true
+}
+
+// Why says what part a candidate has in a group. The zero Reason means that the
+// node is no candidate: announce.Result.Explain knows why.
+func (m *Machine) Why(key netip.Addr, name lb.NodeName) reason.Reason {
+	g, ok := m.groups[key]
+	if !ok {
+		return reason.Reason{}
+	}
+	c, ok := g.Candidate(name)
+	if !ok {
+		return reason.Reason{}
+	}
+	n, known := m.nodes[name]
+	switch {
+	case !known || !n.alive:
+		return reason.New(reason.NodeNotAlive, "no speaker on node %q is heard in gossip", name)
+	case !n.ready:
+		return reason.New(reason.NodeNotAlive, "the speaker on node %q is not ready yet", name)
+	case len(usableOf(c, n)) == 0 && c.Interfaces == nil:
+		return reason.New(reason.NodeNoInterface, "node %q has no usable interface", name)
+	case len(usableOf(c, n)) == 0:
+		return reason.New(reason.NodeNoInterface, "node %q has none of the interfaces %s up", name, strings.Join(c.Interfaces, ", "))
+	case g.owner == name:
+		return reason.New(reason.NodeOwner, "node %q answers for %s", name, join(g.Addresses))
+	case g.owner == "":
+		return reason.New(reason.NodeNotElected, "node %q may answer for %s, which nobody does yet", name, join(g.Addresses))
+	default:
+		return reason.New(reason.NodeNotElected, "node %q could answer for %s; node %q does", name, join(g.Addresses), g.owner)
+	}
+}
+
+// maxNamed bounds how many nodes one sentence names.
+const maxNamed = 5
+
+// Verdict says in words who announces a group, or why nobody does although the
+// plan has candidates. The zero Reason means that the machine has no such
+// group, or that it has no candidates: announce.Result.Verdict knows why.
+func (m *Machine) Verdict(key netip.Addr) reason.Reason {
+	g, ok := m.groups[key]
+	if !ok || len(g.Candidates) == 0 {
+		return reason.Reason{}
+	}
+	if g.owner != "" {
+		return reason.New(reason.Announcing, "node %q answers for %s", g.owner, join(g.Addresses))
+	}
+	code := reason.NoSpeaker
+	text := ""
+	for i, c := range g.Candidates {
+		why := m.Why(key, c.Node)
+		if why.Code != reason.NodeNotAlive {
+			code = reason.NoCandidate
+		}
+		if i < maxNamed {
+			text += "; " + why.Text
+		}
+	}
+	if more := len(g.Candidates) - maxNamed; more > 0 {
+		return reason.New(code, "nobody answers for %s yet%s; and %d more nodes", join(g.Addresses), text, more)
+	}
+	return reason.New(code, "nobody answers for %s yet%s", join(g.Addresses), text)
+}
+
+// FirstLive is the first living node in hash order for a subject, such as the
+// key of a Service: the one to write what only one may write when there is no
+// owner.
+func (m *Machine) FirstLive(subject string) lb.NodeName {
+	first := m.cfg.Self
+	for name, n := range m.nodes { // the least of all, whatever the order
+		if n.alive && name != first && before(name, first, subject) {
+			first = name
+		}
+	}
+	return first
+}
+
+// Live lists the nodes whose speakers are heard, including this one, by name.
+func (m *Machine) Live() []lb.NodeName {
+	var out []lb.NodeName
+	for name, n := range m.nodes {
+		if n.alive {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func join(addresses []netip.Addr) string {
+	names := make([]string, len(addresses))
+	for i, ip := range addresses {
+		names[i] = ip.String()
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import "slices"
+
+// hear notes what may settle this node.
+//
+// The full state of a settled node holds all claims there are. An unsettled
+// node has made none: hearing any message of it shows that it is no owner that
+// this node fails to hear, and what it will claim later this node will hear too.
+func (m *Machine) hear(msg *message) {
+	switch {
+	case m.settled:
+	case !msg.settled:
+		m.heard[msg.sender] = true
+	case msg.full:
+		m.informed = true
+	}
+}
+
+// trySettle decides whether this node knows enough to claim and answer:
+//
+//   - it has the full state of a settled node; or
+//   - the whole cluster starts, and all its nodes are ready, so that the
+//     addresses are dealt out among all and not to the quickest; or
+//   - there is nobody else; or
+//   - it has waited long enough: what cannot be heard is not there.
+func (m *Machine) trySettle() {
+	if m.settled || m.peers == nil {
+		return
+	}
+	expired := !m.deadline.IsZero() && !m.now.Before(m.deadline)
+	if !expired && !m.informed && !m.allHeard() {
+		return
+	}
+	m.settled = true
+	m.informed = false
+	clear(m.heard)
+	for _, g := range m.groups {
+		g.unclaimed = m.now // only from now on could this node claim
+	}
+	m.allDirty = true
+	m.ready.StateChanged = true
+}
+
+// allHeard reports whether every node that should be there, or is, has been
+// heard and is ready.
+func (m *Machine) allHeard() bool {
+	for _, p := range m.peers {
+		if _, known := m.nodes[p]; !known || !m.heard[p] {
+			return false
+		}
+	}
+	for name, n := range m.nodes {
+		_, wanted := slices.BinarySearch(m.peers, name)
+		if n != m.self && (n.alive || wanted) && !(n.alive && n.ready && m.heard[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+// unsettle stops all answers: this node stood still for so long that others may
+// answer instead, and it has not read their claims yet.
+func (m *Machine) unsettle() {
+	m.settled = false
+	m.informed = false
+	m.deadline = m.now.Add(resyncTimeout)
+	m.allDirty = true
+	m.ready.Resync = true
+	m.ready.StateChanged = true
+}
