@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/links"
+)
+
+// fakeNetwork connects fakeMessengers: what one sends, all others get after a
+// millisecond. A node that is cut is declared dead by the others, and the
+// others by it, after a detection time.
+type fakeNetwork struct {
+	mu      sync.Mutex // guards members
+	members []*fakeMessenger
+}
+
+const (
+	fakeDelay     = time.Millisecond
+	fakeDetection = 700 * time.Millisecond
+)
+
+type fakeMessenger struct {
+	network *fakeNetwork
+	node    lb.NodeName
+	events  chan gossip.Event
+
+	cut   bool   // guarded by network.mu
+	state []byte // guarded by network.mu
+}
+
+func (n *fakeNetwork) join(node lb.NodeName) *fakeMessenger {
+	m := &fakeMessenger{network: n, node: node, events: make(chan gossip.Event, 10_000)}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.members {
+		if o.cut {
+			continue
+		}
+		o.events <- gossip.Event{Kind: gossip.MemberUp, Node: node}
+		m.events <- gossip.Event{Kind: gossip.MemberUp, Node: o.node}
+		m.events <- gossip.Event{Kind: gossip.FullState, Data: slices.Clone(o.state)}
+	}
+	n.members = append(n.members, m)
+	return m
+}
+
+// remove takes a node out: left means that it said goodbye.
+func (n *fakeNetwork) remove(node lb.NodeName, left bool) {
+	after := fakeDetection
+	if left {
+		after = fakeDelay
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.members {
+		if m.node == node {
+			m.cut = true
+		}
+	}
+	for _, m := range n.members {
+		if !m.cut {
+			time.AfterFunc(after, func() { m.events <- gossip.Event{Kind: gossip.MemberDown, Node: node, Left: left} })
+		}
+	}
+}
+
+func (m *fakeMessenger) Set(w gossip.Wanted) {
+	m.network.mu.Lock()
+	defer m.network.mu.Unlock()
+	m.state = w.State
+}
+
+func (m *fakeMessenger) Send(msg []byte) {
+	m.network.mu.Lock()
+	defer m.network.mu.Unlock()
+	for _, o := range m.network.members {
+		if o != m && !o.cut && !m.cut {
+			time.AfterFunc(fakeDelay, func() { o.events <- gossip.Event{Kind: gossip.Message, Node: m.node, Data: slices.Clone(msg)} })
+		}
+	}
+}
+
+func (m *fakeMessenger) Resync()                     {}
+func (m *fakeMessenger) Events() <-chan gossip.Event { return m.events }
+
+// fakeResponder keeps what it was told.
+type fakeResponder struct {
+	mu      sync.Mutex // guards the rest
+	wanted  l2.Wanted
+	state   l2.State
+	changed chan struct{}
+}
+
+func (r *fakeResponder) Set(w l2.Wanted) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wanted = w
+}
+
+func (r *fakeResponder) State() l2.State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+func (r *fakeResponder) Changed() <-chan struct{} { return r.changed }
+
+// answers reports whether the node answers for an address, and where.
+func (r *fakeResponder) answers(ip netip.Addr) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.wanted.Addresses {
+		if a.IP == ip {
+			return a.Interfaces
+		}
+	}
+	return nil
+}
+
+// fakeLinks is a set of links that a test changes.
+type fakeLinks struct {
+	mu      sync.Mutex // guards links
+	links   []links.Link
+	changed chan struct{}
+}
+
+func newFakeLinks(ls ...links.Link) *fakeLinks {
+	return &fakeLinks{links: ls, changed: make(chan struct{}, 1)}
+}
+
+func (f *fakeLinks) set(ls ...links.Link) {
+	f.mu.Lock()
+	f.links = ls
+	f.mu.Unlock()
+	f.changed <- struct{}{}
+}
+
+func (f *fakeLinks) Snapshot() []links.Link {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.links
+}
+
+func (f *fakeLinks) Changed() <-chan struct{} { return f.changed }
