@@ -41,6 +41,7 @@ type engine struct {
 
 	plans   chan plannedGroups // capacity 1: the newest plan replaces an older one
 	queries chan func()
+	ended   chan struct{} // closed when run returns
 
 	// The rest belongs to the goroutine of run.
 	peers     []netip.AddrPort
@@ -74,6 +75,7 @@ func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exc
 		log:       log,
 		plans:     make(chan plannedGroups, 1),
 		queries:   make(chan func()),
+		ended:     make(chan struct{}),
 		answering: map[netip.Addr][]string{},
 		dead:      map[lb.NodeName]bool{},
 	}
@@ -90,19 +92,20 @@ func (e *engine) setPlan(p plannedGroups) {
 
 // query runs fn in the engine's goroutine and waits for it. It reports false
 // if the engine has ended.
-func (e *engine) query(ctx context.Context, fn func(*ownership.Machine)) bool {
+func (e *engine) query(fn func(*ownership.Machine)) bool {
 	done := make(chan struct{})
 	select {
 	case e.queries <- func() { fn(e.machine); close(done) }:
 		<-done
 		return true
-	case <-ctx.Done():
+	case <-e.ended:
 		return false
 	}
 }
 
 // run works until ctx ends; then it gives everything away, in order.
 func (e *engine) run(ctx context.Context) error {
+	defer close(e.ended)
 	ticker := time.NewTicker(ownership.TickInterval)
 	defer ticker.Stop()
 	e.machine.Tick(time.Now())

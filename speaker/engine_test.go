@@ -17,6 +17,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/links"
 )
 
@@ -204,12 +205,17 @@ func TestEngineJoinMovesNothing(t *testing.T) {
 	})
 }
 
-func TestEngineQueryEndsWithContext(t *testing.T) {
+func TestEngineQueryAfterTheEnd(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	e := newEngine("node1", &fakeResponder{}, (&fakeNetwork{}).join("node1"), newFakeLinks(), nil, func() {}, slog.New(slog.DiscardHandler))
-	if e.query(ctx, nil) {
-		t.Error("query claims to have run without an engine")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		_, nodes := startCluster(t, 1)
+		ran := false
+		if !nodes[0].engine.query(func(*ownership.Machine) { ran = true }) || !ran {
+			t.Error("query did not run")
+		}
+		stopAll(nodes)
+		if nodes[0].engine.query(func(*ownership.Machine) { t.Error("ran after the end") }) {
+			t.Error("query claims to have run without an engine")
+		}
+	})
 }

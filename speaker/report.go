@@ -3,7 +3,6 @@
 package speaker
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -55,9 +54,9 @@ type badNews struct {
 
 // gather asks the engine about every Service of the plan. It reports false if
 // the engine has ended.
-func (r *reporter) gather(ctx context.Context, p *planned) ([]status.ServiceReport, bool) {
+func (r *reporter) gather(p *planned) ([]status.ServiceReport, bool) {
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
-	ok := r.engine.query(ctx, func(m *ownership.Machine) {
+	ok := r.engine.query(func(m *ownership.Machine) {
 		answers := make(map[netip.Addr][]string)
 		for _, a := range m.Answers() {
 			answers[a.IP] = a.Interfaces
@@ -177,8 +176,8 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 
 // sync makes one report: what is to be written, and when to look again. It
 // reports false if the engine has ended.
-func (r *reporter) sync(ctx context.Context, p *planned, objs snapshot.Objects, now time.Time) ([]status.Write, time.Duration, bool) {
-	reports, ok := r.gather(ctx, p)
+func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]status.Write, time.Duration, bool) {
+	reports, ok := r.gather(p)
 	if !ok {
 		return nil, 0, false
 	}
@@ -214,9 +213,9 @@ func (r *reporter) measure(p *planned, reports []status.ServiceReport) {
 
 // orphans returns the dead nodes whose reports this speaker is to remove: it is
 // the first living one in hash order for them.
-func (r *reporter) orphans(ctx context.Context) []lb.NodeName {
+func (r *reporter) orphans() []lb.NodeName {
 	var nodes []lb.NodeName
-	r.engine.query(ctx, func(m *ownership.Machine) {
+	r.engine.query(func(m *ownership.Machine) {
 		for _, n := range slices.Sorted(maps.Keys(r.engine.dead)) {
 			if r.engine.dead[n] && m.FirstLive("node/"+string(n)) == r.who.Node {
 				nodes = append(nodes, n)
@@ -227,6 +226,6 @@ func (r *reporter) orphans(ctx context.Context) []lb.NodeName {
 }
 
 // forget notes that the reports of a dead node are removed.
-func (r *reporter) forget(ctx context.Context, node lb.NodeName) {
-	r.engine.query(ctx, func(*ownership.Machine) { delete(r.engine.dead, node) })
+func (r *reporter) forget(node lb.NodeName) {
+	r.engine.query(func(*ownership.Machine) { delete(r.engine.dead, node) })
 }

@@ -245,7 +245,7 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	writes, again, ok := s.reporter.sync(ctx, p, objs, time.Now())
+	writes, again, ok := s.reporter.sync(p, objs, time.Now())
 	if !ok {
 		return 0, ctx.Err()
 	}
@@ -260,14 +260,14 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 // API server keeps those Pods until the node is given up, minutes later.
 func (s *speaker) cleanUp(ctx context.Context) error {
 	var errs []error
-	for _, node := range s.reporter.orphans(ctx) {
+	for _, node := range s.reporter.orphans() {
 		err := s.cluster.Client().DeleteAllOf(ctx, &v1beta1.ServiceL2Status{},
 			client.InNamespace(s.opts.Namespace), client.MatchingLabels{api.LabelNode: string(node)})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("delete the ServiceL2Status objects of node %s: %w", node, err))
 			continue
 		}
-		s.reporter.forget(ctx, node)
+		s.reporter.forget(node)
 	}
 	return errors.Join(errs...)
 }
@@ -291,9 +291,7 @@ func (s *speaker) view() telemetry.PlanView {
 		return telemetry.PlanView{}
 	}
 	var claims []ownership.Claim
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	s.engine.query(ctx, func(m *ownership.Machine) { claims = m.Claims() })
+	s.engine.query(func(m *ownership.Machine) { claims = m.Claims() })
 	return telemetry.PlanView{
 		At: p.at, Snapshot: p.snapshot, Plan: p.plan, Problems: p.problems,
 		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State()},
