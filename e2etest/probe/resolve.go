@@ -14,10 +14,10 @@ import (
 // answerTimeout is how long Resolve waits for one answer.
 const answerTimeout = time.Second
 
-// Resolve asks for each target in turn, rounds times, and returns how long each answer took, in the order of the
-// targets. Asking in turn lets whatever disturbs the machine disturb all targets alike. It must be called on a thread of
-// the network namespace to ask from; from is the address to ask from.
-func Resolve(ifname string, from netip.Addr, targets []netip.Addr, rounds int, pause time.Duration) ([][]time.Duration, error) {
+// Resolve asks for one address after the other, and returns how long each answer took. Asking for different machines in
+// turn lets whatever disturbs this one disturb them alike. It must be called on a thread of the network namespace to
+// ask from; from is the address to ask from.
+func Resolve(ifname string, from netip.Addr, targets []netip.Addr, pause time.Duration) ([]time.Duration, error) {
 	sock, err := wire.Open(ifname, false)
 	if err != nil {
 		return nil, err
@@ -26,21 +26,15 @@ func Resolve(ifname string, from netip.Addr, targets []netip.Addr, rounds int, p
 		sock.Close()
 		_, _, _ = sock.Read(nil)
 	}()
-	frames := make([][]byte, len(targets))
-	for i, t := range targets {
-		frames[i] = wire.Request(sock.MAC(), from, t)
-	}
-	took := make([][]time.Duration, len(targets))
+	took := make([]time.Duration, 0, len(targets))
 	buf := make([]byte, 256)
-	for range rounds {
-		for i, t := range targets {
-			d, err := ask(sock, frames[i], t, buf)
-			if err != nil {
-				return nil, err
-			}
-			took[i] = append(took[i], d)
-			time.Sleep(pause)
+	for _, t := range targets {
+		d, err := ask(sock, wire.Request(sock.MAC(), from, t), t, buf)
+		if err != nil {
+			return nil, err
 		}
+		took = append(took, d)
+		time.Sleep(pause)
 	}
 	return took, nil
 }
