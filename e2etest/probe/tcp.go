@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -197,4 +199,13 @@ func (s *Session) Counts() (tried, accepted, refused int) { return s.tcp.Counts(
 func (s *Session) Stop() error {
 	s.cancel()
 	return <-s.done
+}
+
+// LongestSince returns the longest gap that ended after t.
+func (s *Session) LongestSince(t time.Time) Gap {
+	answers := s.tcp.Answers()
+	slices.SortFunc(answers, time.Time.Compare)
+	// The last answer before t is the beginning of a gap that t falls into.
+	first := max(0, sort.Search(len(answers), func(i int) bool { return answers[i].After(t) })-1)
+	return LongestGap(answers[first:])
 }

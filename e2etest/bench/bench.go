@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Options say what to measure.
+type Options struct {
+	// Run selects measurements by name; nil is all.
+	Run *regexp.Regexp
+	// Nodes of the labs; default 3.
+	Nodes int
+	// Services to create in the burst; the names of the measurements say 1000, which is the default.
+	Services int
+	// Cuts is how often a cable is cut; default 10.
+	Cuts int
+	// Idle is how long a settled cluster is watched; default one minute.
+	Idle time.Duration
+	// Manifests and Images install another implementation of the same API instead of the chart, into Namespace.
+	Manifests []string
+	Images    map[string]string
+	Namespace string
+	// Root is the top of the source tree.
+	Root string
+	// Progress receives what is being done.
+	Progress io.Writer
+}
+
+// group is what is measured together, in one lab.
+type group struct {
+	title string
+	names []string
+	// ours means that it measures this repository's own code, and says nothing about another implementation.
+	ours bool
+	run  func(context.Context, Options) ([]Result, error)
+}
+
+func groups() []group {
+	return []group{
+		{
+			title: "plans",
+			names: []string{"plan_ipam_10k_ms", "plan_announce_10k_ms"},
+			ours:  true,
+			run:   plans,
+		},
+		{
+			title: "1,000 Services",
+			names: []string{"alloc_burst_ratio_1000", "controller_rss_mb_1000", "speaker_rss_mb_1000",
+				"arp_reply_ratio_p50", "arp_reply_ratio_p99", "idle_writes_per_minute"},
+			run: thousand,
+		},
+		{
+			title: "cut cables",
+			names: []string{"l2_cable_cut_p50_ms", "l2_cable_cut_max_ms"},
+			run:   cuts,
+		},
+	}
+}
+
+func (o Options) withDefaults() Options {
+	if o.Nodes == 0 {
+		o.Nodes = 3
+	}
+	if o.Services == 0 {
+		o.Services = 1000
+	}
+	if o.Cuts == 0 {
+		o.Cuts = 10
+	}
+	if o.Idle == 0 {
+		o.Idle = time.Minute
+	}
+	if o.Namespace == "" {
+		o.Namespace = "metallb-system"
+	}
+	return o
+}
+
+func (o Options) wants(g group) bool {
+	if g.ours && len(o.Manifests) > 0 {
+		return false
+	}
+	return o.Run == nil || slices.ContainsFunc(g.names, o.Run.MatchString)
+}
+
+func (o Options) say(format string, args ...any) {
+	fmt.Fprintf(o.Progress, format+"\n", args...)
+}
+
+// Run measures, and returns what it has even if something failed.
+func Run(ctx context.Context, o Options) ([]Result, error) {
+	o = o.withDefaults()
+	var all []Result
+	for _, g := range groups() {
+		if !o.wants(g) {
+			continue
+		}
+		o.say("--- %s", g.title)
+		rs, err := g.run(ctx, o)
+		for _, r := range rs {
+			if o.Run == nil || o.Run.MatchString(r.Name) {
+				all = append(all, r)
+			}
+		}
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", g.title, err)
+		}
+	}
+	return all, nil
+}
+
+// sortedKeys returns the keys of m in order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

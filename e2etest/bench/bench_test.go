@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	missed, err := Table(&out, []Result{
+		{"alloc_burst_ratio_1000", 1.0449, "ratio"},
+		{"controller_rss_mb_1000", 61.25, "MB"},
+		{"l2_cable_cut_p50_ms", 843.4, "ms"},
+		{"idle_writes_per_minute", 0, "writes/min"},
+	}, Targets())
+	if err != nil || missed != 1 {
+		t.Errorf("%d missed, error %v; want 1", missed, err)
+	}
+	want := `NAME                    VALUE  UNIT        TARGET        
+alloc_burst_ratio_1000  1.045  ratio       at most 1.15  ok
+controller_rss_mb_1000  61.25  MB          at most 60    MISSED
+l2_cable_cut_p50_ms     843    ms                        
+idle_writes_per_minute  0      writes/min  at most 0     ok
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+func TestWriteJSON(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := WriteJSON(&out, []Result{{"a", 1.5, "ms"}, {"b", 0, "ratio"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"name":"a","value":1.5,"unit":"ms"}` + "\n" + `{"name":"b","value":0,"unit":"ratio"}` + "\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("JSON lines (-want +got):\n%s", diff)
+	}
+}
+
+// Every target belongs to something that is measured.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, g := range groups() {
+		names = append(names, g.names...)
+	}
+	for _, target := range Targets() {
+		if !slices.Contains(names, target.Name) {
+			t.Errorf("nothing measures %s", target.Name)
+		}
+	}
+}
+
+func TestWants(t *testing.T) {
+	t.Parallel()
+	count := func(o Options) (n int) {
+		for _, g := range groups() {
+			if o.wants(g) {
+				n++
+			}
+		}
+		return n
+	}
+	for name, tc := range map[string]struct {
+		o    Options
+		want int
+	}{
+		"all":                      {Options{}, 3},
+		"by name":                  {Options{Run: regexp.MustCompile("arp")}, 1},
+		"by several names":         {Options{Run: regexp.MustCompile("arp|cut")}, 2},
+		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 2},
+	} {
+		if got := count(tc.o); got != tc.want {
+			t.Errorf("%s: %d groups, want %d", name, got, tc.want)
+		}
+	}
+}
+
+func TestNsPerOp(t *testing.T) {
+	t.Parallel()
+	got := nsPerOp(`goos: linux
+BenchmarkPlan10k-2   	      20	   5234567 ns/op	 1024 B/op
+BenchmarkPlan10k-2   	      20	   6000000.5 ns/op
+BenchmarkFill65k-2   	       1	 100000000 ns/op
+PASS
+`)
+	if diff := cmp.Diff([]float64{5234567, 6000000.5}, got); diff != "" {
+		t.Errorf("ns/op (-want +got):\n%s", diff)
+	}
+}
+
+func TestRSS(t *testing.T) {
+	t.Parallel()
+	got, err := rss("Name:\tspeaker\nVmHWM:\t   60000 kB\nVmRSS:\t   50000 kB\nThreads:\t9\n")
+	if err != nil || got != 51.2 {
+		t.Errorf("got %v MB, error %v; want 51.2", got, err)
+	}
+	if _, err := rss("Name:\tkthreadd\n"); err == nil {
+		t.Error("a process without memory must be an error")
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{"controller": "bin/mc", "speaker": "/src/bin/speaker"}
+	got := programs(Options{Root: "/src", Images: map[string]string{"quay.io/metallb/controller": "bin/mc"}})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("programs (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/heraldlb/herald/e2etest/burst"
+	"github.com/heraldlb/herald/e2etest/lab"
+	"github.com/heraldlb/herald/e2etest/probe"
+)
+
+const (
+	prefix = "load"
+	// owner is the one node that may announce, so that it owns all the addresses, and its kernel has the address to compare with.
+	ownerNode  = "node1"
+	readyLimit = 2 * time.Minute
+	restLimit  = 3 * time.Minute
+	downLimit  = 30 * time.Second
+	arpRounds  = 4000
+	arpPause   = 500 * time.Microsecond
+)
+
+// loadManifests are the pool and the Pods of the 1,000 Services. The LAN is large enough for both.
+const loadManifests = `
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: load, namespace: %[1]s}
+spec:
+  addresses: [10.60.16.0/20]
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: load, namespace: %[1]s}
+spec:
+  nodeSelectors:
+  - matchLabels: {kubernetes.io/hostname: %[2]s}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec:
+      containers: [{name: server, image: example/server}]
+`
+
+// cluster is a lab with clients for it.
+type cluster struct {
+	*lab.Lab
+	status lab.Status
+	kube   kubernetes.Interface
+}
+
+// up starts a lab; the caller calls its down.
+func up(ctx context.Context, o Options, lo lab.Options) (*cluster, error) {
+	lo.Nodes, lo.Root, lo.Progress = o.Nodes, o.Root, o.Progress
+	lo.Manifests, lo.Images, lo.Namespace = o.Manifests, o.Images, o.Namespace
+	l, err := lab.Up(ctx, lo)
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{Lab: l}
+	if err := c.connect(ctx); err != nil {
+		c.down()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *cluster) connect(ctx context.Context) (err error) {
+	if c.status, err = c.Status(ctx); err != nil {
+		return err
+	}
+	cfg, err := c.RESTConfig()
+	if err != nil {
+		return err
+	}
+	c.kube, err = kubernetes.NewForConfig(cfg)
+	return err
+}
+
+// down ends the lab even if the measurement was interrupted.
+func (c *cluster) down() {
+	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
+	defer cancel()
+	_ = c.Down(ctx) // the lab ends with this process in any case
+}
+
+func (c *cluster) apply(ctx context.Context, manifests string) error {
+	_, errOut, err := c.Kubectl(ctx, strings.NewReader(manifests), "apply", "-f", "-")
+	if err != nil {
+		return fmt.Errorf("kubectl apply: %w: %s", err, errOut)
+	}
+	return nil
+}
+
+func thousand(ctx context.Context, o Options) ([]Result, error) {
+	c, err := up(ctx, o, lab.Options{Name: "bench", Subnet: netip.MustParsePrefix("10.60.0.0/16")})
+	if err != nil {
+		return nil, err
+	}
+	defer c.down()
+	if err := c.apply(ctx, fmt.Sprintf(loadManifests, o.Namespace, ownerNode)); err != nil {
+		return nil, err
+	}
+	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
+		return nil, err
+	}
+	var rs []Result
+	for _, measure := range []func(context.Context, Options, *cluster) ([]Result, error){allocate, arpReplies, idle, memory} {
+		more, err := measure(ctx, o, c)
+		rs = append(rs, more...)
+		if err != nil {
+			return rs, err
+		}
+	}
+	return rs, nil
+}
+
+func (c *cluster) serversReady(ctx context.Context) error {
+	out, _, err := c.Kubectl(ctx, nil, "get", "deployment", "server", "-o", "jsonpath={.status.availableReplicas}")
+	if err != nil || string(out) != "2" {
+		return fmt.Errorf("%q of 2 Pods are available: %w", out, orNotYet(err))
+	}
+	return nil
+}
+
+// allocate creates the Services with 16 clients. The ratio is the time from the beginning until the last of them has an
+// address, divided by the time from the beginning until the last of them is created. 1 is an allocator that costs nothing.
+func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	o.say("create %d Services with %d clients", o.Services, burst.Clients)
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	begun := time.Now()
+	addressed := make(chan error, 1)
+	go func() { addressed <- burst.WaitAll(ctx, c.kube, "default", prefix, o.Services) }()
+	if err := burst.Create(ctx, c.kube, "default", prefix, "server", o.Services); err != nil {
+		return nil, err
+	}
+	created := time.Since(begun)
+	if err := <-addressed; err != nil {
+		return nil, err
+	}
+	all := time.Since(begun)
+	list, _, err := burst.List(ctx, c.kube)
+	if err != nil {
+		return nil, err
+	}
+	if err := burst.Distinct(list); err != nil {
+		return nil, err
+	}
+	o.say("created in %.2f s (%.0f a second), all addressed after %.2f s", created.Seconds(), float64(o.Services)/created.Seconds(), all.Seconds())
+	return []Result{{"alloc_burst_ratio_1000", all.Seconds() / created.Seconds(), "ratio"}}, nil
+}
+
+// arpReplies asks for an owned address and for the node's own in turn, with raw ARP requests from the client: the
+// kernel answers the second, so the ratio is what it costs that a program answers the first.
+func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	list, _, err := burst.List(ctx, c.kube)
+	if err != nil {
+		return nil, err
+	}
+	var owned []netip.Addr
+	for _, s := range list {
+		for _, ip := range s.IPs {
+			if a, err := netip.ParseAddr(ip); err == nil {
+				owned = append(owned, a)
+			}
+		}
+	}
+	node, ok := c.status.Node(ownerNode)
+	if !ok || len(owned) == 0 || len(c.status.Clients) == 0 {
+		return nil, fmt.Errorf("nothing to ask for: %d owned addresses, node %s: %v", len(owned), ownerNode, ok)
+	}
+	o.say("wait until %s answers for all of %d addresses, then ask %d times", ownerNode, len(owned), arpRounds)
+	ask := func(targets []netip.Addr) (took []time.Duration, err error) {
+		err = c.Do("client1", func() (err error) {
+			took, err = probe.Resolve("eth0", c.status.Clients[0].IPs[0], targets, arpPause)
+			return err
+		})
+		return took, err
+	}
+	if err := wait(ctx, readyLimit, func(context.Context) error { _, err := ask(owned); return err }); err != nil {
+		return nil, err
+	}
+	sequence := make([]netip.Addr, 0, 2*arpRounds)
+	for i := range arpRounds {
+		sequence = append(sequence, owned[i%len(owned)], node.IPs[0])
+	}
+	took, err := ask(sequence)
+	if err != nil {
+		return nil, err
+	}
+	var herald, kernel []time.Duration
+	for i := 0; i < len(took); i += 2 {
+		herald, kernel = append(herald, took[i]), append(kernel, took[i+1])
+	}
+	ratio := func(p float64) float64 {
+		a, b := probe.Percentile(herald, p), probe.Percentile(kernel, p)
+		o.say("p%g: owned address %v, the kernel's %v", p, a, b)
+		return float64(a) / float64(b)
+	}
+	return []Result{{"arp_reply_ratio_p50", ratio(50), "ratio"}, {"arp_reply_ratio_p99", ratio(99), "ratio"}}, nil
+}
+
+// idle counts the requests that change objects while nothing happens, from the API server's own metrics, without those that a
+// cluster without a load balancer makes too (see probe.Writes). It waits for ten quiet seconds first.
+func idle(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	o.say("wait for rest, then watch for %v", o.Idle)
+	before, err := c.writes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	quiet := func(ctx context.Context) error {
+		last := before
+		if err := sleep(ctx, 10*time.Second); err != nil {
+			return err
+		}
+		if before, err = c.writes(ctx); err != nil {
+			return err
+		}
+		if n, what := probe.NewWrites(last, before); n > 0 {
+			return fmt.Errorf("still writing: %s", strings.Join(what, ", "))
+		}
+		return nil
+	}
+	if err := wait(ctx, restLimit, quiet); err != nil {
+		o.say("it does not come to rest: %v", err)
+	}
+	if err := sleep(ctx, o.Idle); err != nil {
+		return nil, err
+	}
+	after, err := c.writes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, what := probe.NewWrites(before, after)
+	for _, w := range what {
+		o.say("written while idle: %s", w)
+	}
+	return []Result{{"idle_writes_per_minute", n / o.Idle.Minutes(), "writes/min"}}, nil
+}
+
+func (c *cluster) writes(ctx context.Context) (map[string]float64, error) {
+	text, err := c.kube.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the API server's metrics: %w", err)
+	}
+	return probe.Writes(bytes.NewReader(text))
+}
+
+// memory is measured last, at rest, with all Services there.
+func memory(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	var rs []Result
+	parts := programs(o)
+	for _, part := range sortedKeys(parts) {
+		mb, err := resident(ctx, c.Lab, parts[part])
+		if err != nil {
+			return rs, err
+		}
+		rs = append(rs, Result{part + "_rss_mb_1000", mb, "MB"})
+	}
+	return rs, nil
+}
