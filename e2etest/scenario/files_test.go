@@ -17,7 +17,7 @@ func words(line string) []string {
 	var out []string
 	var word strings.Builder
 	quoted, begun := false, false
-	for i, r := range line {
+	for _, r := range line {
 		switch {
 		case r == '\'':
 			quoted = !quoted
@@ -36,7 +36,6 @@ func words(line string) []string {
 			word.WriteRune(r)
 			begun = true
 		}
-		_ = i
 	}
 	if begun {
 		out = append(out, word.String())
