@@ -15,7 +15,7 @@ type offer struct {
 }
 
 func (w *work) bothOrNothing() bool {
-	return len(w.want) == 2 && w.svc.FamilyPolicy == lb.RequireDualStack
+	return w.want.n == 2 && w.svc.FamilyPolicy == lb.RequireDualStack
 }
 
 // choose gives w the addresses that it lacks. With RequireDualStack a Service
@@ -23,16 +23,16 @@ func (w *work) bothOrNothing() bool {
 // while it waits for the other.
 func (p *planner) choose(w *work) {
 	missing := w.missing()
-	if len(missing) == 0 || w.ask.refused() {
+	if missing.n == 0 || w.ask.refused() {
 		return
 	}
 	offers := p.search(w, missing)
-	for _, f := range missing {
+	for _, f := range missing.list() {
 		if w.bothOrNothing() && !offers[f].addr.IsValid() {
 			return
 		}
 	}
-	for _, f := range missing {
+	for _, f := range missing.list() {
 		if o := offers[f]; o.addr.IsValid() {
 			w.have[f] = held{addr: o.addr, home: o.home, added: true}
 			p.ledger.take(w, o.addr, o.home, false)
@@ -43,31 +43,33 @@ func (p *planner) choose(w *work) {
 // search finds an address for each of the missing families, as far as there
 // is one: both out of one pool if possible, else each out of the first pool
 // that has one.
-func (p *planner) search(w *work, missing []family) [2]offer {
+func (p *planner) search(w *work, missing families) [2]offer {
 	if w.ask.addrs != [2]netip.Addr{} {
 		return p.asked(w, missing)
 	}
 	lists := p.candidates(w)
-	if len(missing) == 2 {
+	if missing.n == 2 {
 		if both, ok := p.first(w, lists, missing); ok {
 			return both
 		}
 	}
 	var out [2]offer
-	for _, f := range missing {
+	for _, f := range missing.list() {
 		found, ok := p.beside(w, f)
 		if !ok {
-			found, _ = p.first(w, lists, []family{f})
+			found, _ = p.first(w, lists, only(f))
 		}
 		out[f] = found[f]
 	}
 	return out
 }
 
+func only(f family) families { return families{n: 1, of: [2]family{f}} }
+
 // asked offers the very addresses that w asks for.
-func (p *planner) asked(w *work, missing []family) [2]offer {
+func (p *planner) asked(w *work, missing families) [2]offer {
 	var out [2]offer
-	for _, f := range missing {
+	for _, f := range missing.list() {
 		a := w.ask.addrs[f]
 		if s := p.ledger.slots[a]; s == nil || s.canShare(w) {
 			out[f] = offer{a, p.pools.poolOf(a)}
@@ -76,9 +78,10 @@ func (p *planner) asked(w *work, missing []family) [2]offer {
 	return out
 }
 
-func (p *planner) candidates(w *work) []*candidates {
+// candidates returns the pools that w may get an address from.
+func (p *planner) candidates(w *work) [2]*candidates {
 	if w.ask.pool != nil {
-		return []*candidates{{pools: []*pool{w.ask.pool}}}
+		return [2]*candidates{{pools: []*pool{w.ask.pool}}, {}}
 	}
 	return p.pools.candidates(w.ns, w.svc.Labels)
 }
@@ -89,30 +92,42 @@ func (p *planner) beside(w *work, f family) ([2]offer, bool) {
 	if x == nil || x.frozen || !x.AutoAssign || !x.admits(w.ns, w.svc.Labels) || (w.ask.pool != nil && w.ask.pool != x) {
 		return [2]offer{}, false
 	}
-	return p.from(w, x, []family{f})
+	return p.from(w, x, only(f))
 }
 
 // first returns what the first pool offers that has all of the families.
-func (p *planner) first(w *work, lists []*candidates, families []family) ([2]offer, bool) {
-	sharing := p.ledger.shares(w)
+func (p *planner) first(w *work, lists [2]*candidates, fs families) ([2]offer, bool) {
+	hunger := appetite{families: fs}
+	if w.sharers != nil && len(w.sharers.groups) > 0 {
+		hunger.sharers, hunger.ports = w.sharers, w.ports
+	}
 	for _, list := range lists {
-		pools := list.pools
-		if !sharing {
-			pools = list.open(families)
-		}
-		for _, x := range pools {
-			if found, ok := p.from(w, x, families); ok {
+		i := list.passed[hunger]
+		for ; i < len(list.pools); i++ {
+			if found, ok := p.from(w, list.pools[i], fs); ok {
+				list.pass(hunger, i)
 				return found, true
 			}
 		}
+		list.pass(hunger, i)
 	}
 	return [2]offer{}, false
 }
 
+func (c *candidates) pass(hunger appetite, i int) {
+	if i == c.passed[hunger] {
+		return
+	}
+	if c.passed == nil {
+		c.passed = map[appetite]int{}
+	}
+	c.passed[hunger] = i
+}
+
 // from returns what one pool offers, if it has all of the families.
-func (p *planner) from(w *work, x *pool, families []family) ([2]offer, bool) {
+func (p *planner) from(w *work, x *pool, fs families) ([2]offer, bool) {
 	var out [2]offer
-	for _, f := range families {
+	for _, f := range fs.list() {
 		a, ok := p.ledger.lowest(w, x, f)
 		if !ok {
 			return [2]offer{}, false

@@ -33,15 +33,15 @@ func bound(text string) string {
 func (p *planner) reason(w *work) reason.Reason {
 	missing := w.missing()
 	switch {
-	case len(w.want) == 0:
+	case w.want.n == 0:
 		return because(reason.HeadlessService, headless)
 	case w.ask.refused() && !w.content(missing):
 		return because(w.ask.bad.Code, w.ask.bad.Text+w.keeps())
-	case len(missing) == 0:
+	case missing.n == 0:
 		return w.success()
 	}
 	code, why := p.shortage(w, missing)
-	if len(missing) < len(w.want) && !w.bothOrNothing() {
+	if missing.n < w.want.n && !w.bothOrNothing() {
 		return because(reason.SecondFamilyMissing, w.describe()+"; "+why)
 	}
 	return because(code, why+w.keeps())
@@ -49,15 +49,15 @@ func (p *planner) reason(w *work) reason.Reason {
 
 // content reports whether w has what it asks for although nobody could be
 // given that now: its pool is frozen.
-func (w *work) content(missing []family) bool {
+func (w *work) content(missing families) bool {
 	req := &w.svc.Request
-	if w.ask.bad.Code == reason.InvalidRequest || w.ask.bad.Code == reason.FamilyMismatch || len(missing) == len(w.want) {
+	if w.ask.bad.Code == reason.InvalidRequest || w.ask.bad.Code == reason.FamilyMismatch || missing.n == w.want.n {
 		return false
 	}
-	if len(req.Addresses) > 0 && len(missing) > 0 {
+	if len(req.Addresses) > 0 && missing.n > 0 {
 		return false
 	}
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		h := &w.have[f]
 		switch {
 		case !h.addr.IsValid():
@@ -71,7 +71,7 @@ func (w *work) content(missing []family) bool {
 }
 
 func (w *work) success() reason.Reason {
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		if w.have[f].frozen {
 			return because(reason.AddressKept, w.describe())
 		}
@@ -82,7 +82,7 @@ func (w *work) success() reason.Reason {
 // describe lists what w has.
 func (w *work) describe() string {
 	var parts []string
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		h := &w.have[f]
 		if !h.addr.IsValid() {
 			continue
@@ -110,12 +110,12 @@ func (w *work) keeps() string {
 }
 
 // shortage says why w lacks addresses that it could have been given.
-func (p *planner) shortage(w *work, missing []family) (reason.Code, string) {
+func (p *planner) shortage(w *work, missing families) (reason.Code, string) {
 	if w.ask.refused() {
 		return reason.DualStackUnavailable, w.ask.bad.Text
 	}
 	if w.ask.addrs != [2]netip.Addr{} {
-		for _, f := range missing {
+		for _, f := range missing.list() {
 			a := w.ask.addrs[f]
 			if s := p.ledger.slots[a]; s != nil && !s.canShare(w) {
 				r := s.refuses(w)
@@ -132,8 +132,8 @@ func (p *planner) shortage(w *work, missing []family) (reason.Code, string) {
 // explanation is what the text about all pools depends on. Many Services that
 // wait share one.
 type explanation struct {
-	pools   string // the ids of the pinned candidates
-	short   [2]bool
+	pools   string   // the ids of the pinned candidates
+	short   families // that no candidate has an address of
 	sharing bool
 	asked   *pool
 }
@@ -147,22 +147,20 @@ type explained struct {
 
 // explain names each pool and says why it was of no use: first the candidates
 // in the order of choice, then the others by name.
-func (p *planner) explain(w *work, missing []family) (reason.Code, string) {
+func (p *planner) explain(w *work, missing families) (reason.Code, string) {
 	lists := p.candidates(w)
-	short := slices.DeleteFunc(slices.Clone(missing), func(f family) bool {
-		_, ok := p.first(w, lists, []family{f})
-		return ok
-	})
-	k := explanation{sharing: w.svc.SharingKey != "", asked: w.ask.pool}
-	for _, f := range short {
-		k.short[f] = true
+	k := explanation{sharing: w.sharers != nil, asked: w.ask.pool}
+	for _, f := range missing.list() {
+		if _, ok := p.first(w, lists, only(f)); !ok {
+			k.short.add(f)
+		}
 	}
 	if k.asked == nil {
 		k.pools = lists[0].ids()
 	}
 	e, ok := p.texts[k]
 	if !ok {
-		e = p.explainPools(lists, short, k)
+		e = p.explainPools(lists, k)
 		p.texts[k] = e
 	}
 	switch {
@@ -174,7 +172,7 @@ func (p *planner) explain(w *work, missing []family) (reason.Code, string) {
 	return reason.PoolsExhausted, e.text
 }
 
-func (p *planner) explainPools(lists []*candidates, short []family, k explanation) explained {
+func (p *planner) explainPools(lists [2]*candidates, k explanation) explained {
 	var e explained
 	t := tally{total: len(p.pools.all)}
 	tried := map[*pool]bool{}
@@ -182,8 +180,8 @@ func (p *planner) explainPools(lists []*candidates, short []family, k explanatio
 		for _, x := range list.pools {
 			tried[x] = true
 			e.any = true
-			e.fits = e.fits || slices.ContainsFunc(short, func(f family) bool { return x.space[f].total > 0 })
-			t.add(func() string { return x.shortOf(short, k.sharing) })
+			e.fits = e.fits || slices.ContainsFunc(k.short.list(), func(f family) bool { return x.space[f].total > 0 })
+			t.add(func() string { return x.shortOf(k.short, k.sharing) })
 		}
 	}
 	if k.asked != nil {

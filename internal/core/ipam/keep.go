@@ -79,9 +79,9 @@ func (w *work) annotated(i int) []string {
 func (w *work) outgrown(h held) string {
 	f := familyOf(h.addr)
 	switch {
-	case len(w.want) == 0:
+	case w.want.n == 0:
 		return headless
-	case !slices.Contains(w.want, f):
+	case !w.want.has(f):
 		return fmt.Sprintf("the Service has no %s family", f)
 	case w.have[f].addr.IsValid():
 		return fmt.Sprintf("the Service has the %s address %s already", f, w.have[f].addr)

@@ -43,9 +43,12 @@ type work struct {
 	svc  *lb.Service
 	age  int // position in planner.work
 	ns   *namespace
-	want []family // in the order of the Service
+	want families // in the order of the Service
 	ask  ask
 	have [2]held
+
+	sharers *sharers // nil: does not share
+	ports   string   // canonical; only with sharers
 
 	cleared []Cleared
 }
@@ -83,6 +86,9 @@ func newPlanner(s lb.Snapshot) *planner {
 		w.age = i
 		w.ns = p.namespaceOf(w.svc.Key.Namespace)
 		w.want = wanted(w.svc)
+		if w.sharers = p.ledger.sharersOf(w.svc); w.sharers != nil {
+			w.ports = portSet(w.svc.Ports)
+		}
 		w.ask = p.pools.check(w)
 	}
 	return p
@@ -98,51 +104,53 @@ func (p *planner) namespaceOf(name string) *namespace {
 }
 
 // wanted returns the families that the Service should have addresses of.
-func wanted(svc *lb.Service) []family {
-	if svc.Headless {
-		return nil
-	}
-	var out []family
+func wanted(svc *lb.Service) families {
+	var out families
 	for _, f := range svc.Families {
 		x := v6
 		if f == lb.IPv4 {
 			x = v4
 		}
-		if !slices.Contains(out, x) {
-			out = append(out, x)
+		if !svc.Headless && !out.has(x) && (out.n == 0 || svc.FamilyPolicy != lb.SingleStack) {
+			out.add(x)
 		}
-	}
-	if svc.FamilyPolicy == lb.SingleStack && len(out) > 1 {
-		out = out[:1]
 	}
 	return out
 }
 
 // missing returns the wanted families that w has no address of.
-func (w *work) missing() []family {
-	var out []family
-	for _, f := range w.want {
+func (w *work) missing() families {
+	var out families
+	for _, f := range w.want.list() {
 		if !w.have[f].addr.IsValid() {
-			out = append(out, f)
+			out.add(f)
 		}
 	}
 	return out
 }
 
-// decisions is the result by key.
+// byKey is the order of a result.
+func (p *planner) byKey() []*work {
+	out := make([]*work, len(p.work))
+	for i := range p.work {
+		out[i] = &p.work[i]
+	}
+	slices.SortFunc(out, func(a, b *work) int { return a.svc.Key.Compare(b.svc.Key) })
+	return out
+}
+
 func (p *planner) decisions() []Decision {
 	out := make([]Decision, 0, len(p.work))
-	for i := range p.work {
-		out = append(out, p.decision(&p.work[i]))
+	for _, w := range p.byKey() {
+		out = append(out, p.decision(w))
 	}
-	slices.SortFunc(out, func(a, b Decision) int { return a.Key.Compare(b.Key) })
 	return out
 }
 
 func (p *planner) decision(w *work) Decision {
 	d := Decision{Key: w.svc.Key, Cleared: w.cleared, Deprecated: w.svc.Request.Deprecated}
 	unknown := false
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		h := &w.have[f]
 		if !h.addr.IsValid() {
 			continue
@@ -189,8 +197,8 @@ func (p *pool) count(f family) Count {
 // it seems, than one that wants no Service to have an address.
 func (p *planner) planWithoutPools() Result {
 	out := make([]Decision, 0, len(p.work))
-	for i := range p.work {
-		svc := p.work[i].svc
+	for _, w := range p.byKey() {
+		svc := w.svc
 		out = append(out, Decision{
 			Key:        svc.Key,
 			Addresses:  slices.Clone(svc.Assigned),
@@ -199,7 +207,6 @@ func (p *planner) planWithoutPools() Result {
 			Deprecated: svc.Request.Deprecated,
 		})
 	}
-	slices.SortFunc(out, func(a, b Decision) int { return a.Key.Compare(b.Key) })
 	return Result{Services: out, Pools: []Usage{}}
 }
 

@@ -179,10 +179,10 @@ func (x *poolIndex) pinnedFor(ns *namespace) *candidates {
 
 // candidates returns the pools that a Service may get an address from without
 // asking for one, in the order of choice: the pinned ones, then the generic.
-func (x *poolIndex) candidates(ns *namespace, labels map[string]string) []*candidates {
+func (x *poolIndex) candidates(ns *namespace, labels map[string]string) [2]*candidates {
 	pinned := x.pinnedFor(ns)
 	if !ns.selective {
-		return []*candidates{pinned, x.generic}
+		return [2]*candidates{pinned, x.generic}
 	}
 	own := &candidates{}
 	for _, p := range pinned.pools {
@@ -190,38 +190,23 @@ func (x *poolIndex) candidates(ns *namespace, labels map[string]string) []*candi
 			own.pools = append(own.pools, p)
 		}
 	}
-	return []*candidates{own, x.generic}
+	return [2]*candidates{own, x.generic}
 }
 
-// candidates are pools in the order of choice. Pools only fill up while
-// addresses are chosen, so those that are full at the front are passed once,
-// not once per Service.
+// candidates are pools in the order of choice.
 type candidates struct {
 	pools []*pool
-	from  [3]int // by the families wanted: IPv4, IPv6, both
+	// passed remembers, for Services that want the same, how many pools at the
+	// front have nothing to give. Pools only fill up while addresses are
+	// chosen, so those are passed once, not once per Service.
+	passed map[appetite]int
 }
 
-// open returns the pools beginning with the first that has a free address of
-// each family in want.
-func (c *candidates) open(want []family) []*pool {
-	k := 2
-	if len(want) == 1 {
-		k = int(want[0])
-	}
-	for c.from[k] < len(c.pools) && !c.pools[c.from[k]].free(want) {
-		c.from[k]++
-	}
-	return c.pools[c.from[k]:]
-}
-
-// free reports whether the pool has a free address of each of the families.
-func (p *pool) free(want []family) bool {
-	for _, f := range want {
-		if p.space[f].full() {
-			return false
-		}
-	}
-	return true
+// appetite is what the pools that have nothing left to give depend on.
+type appetite struct {
+	families families
+	sharers  *sharers // nil: takes free addresses only
+	ports    string   // only with sharers
 }
 
 // ids is the list as a map key.

@@ -37,13 +37,13 @@ func (x *poolIndex) check(w *work) ask {
 			return a
 		}
 	}
-	if len(req.Addresses) == 0 || len(w.want) == 0 {
+	if len(req.Addresses) == 0 || w.want.n == 0 {
 		return a
 	}
 	if a.addrs, a.bad = askedFamilies(w); a.refused() {
 		return a
 	}
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		if a.bad = x.askedAddress(w, a.addrs[f], a.pool); a.refused() {
 			return a
 		}
@@ -63,19 +63,19 @@ func (x *poolIndex) askedPool(w *work) (*pool, reason.Reason) {
 	case !p.admits(w.ns, w.svc.Labels):
 		return nil, because(reason.PoolNotAllowed, p.only())
 	}
-	if len(w.svc.Request.Addresses) > 0 || len(w.want) == 0 {
+	if len(w.svc.Request.Addresses) > 0 || w.want.n == 0 {
 		return p, reason.Reason{}
 	}
-	var lacking []family
-	for _, f := range w.want {
+	var lacking families
+	for _, f := range w.want.list() {
 		if p.space[f].total == 0 {
-			lacking = append(lacking, f)
+			lacking.add(f)
 		}
 	}
 	switch {
-	case len(lacking) > 0 && w.bothOrNothing():
+	case lacking.n > 0 && w.bothOrNothing():
 		return nil, because(reason.DualStackUnavailable, p.shortOf(lacking, false))
-	case len(lacking) == len(w.want):
+	case lacking.n == w.want.n:
 		return nil, because(reason.NoPoolFits, p.shortOf(lacking, false))
 	}
 	return p, reason.Reason{}
@@ -84,16 +84,16 @@ func (x *poolIndex) askedPool(w *work) (*pool, reason.Reason) {
 // askedFamilies wants one address for each family of the Service.
 func askedFamilies(w *work) (addrs [2]netip.Addr, bad reason.Reason) {
 	asked := w.svc.Request.Addresses
-	ok := len(asked) == len(w.want)
+	ok := len(asked) == w.want.n
 	for _, a := range asked {
 		addrs[familyOf(a)] = a
 	}
-	for _, f := range w.want {
+	for _, f := range w.want.list() {
 		ok = ok && addrs[f].IsValid()
 	}
 	if !ok {
 		return addrs, because(reason.FamilyMismatch, fmt.Sprintf(
-			"asks for %s, but the families of the Service are %s", list(asked), list(w.want)))
+			"asks for %s, but the families of the Service are %s", list(asked), list(w.want.list())))
 	}
 	return addrs, reason.Reason{}
 }

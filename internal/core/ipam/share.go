@@ -27,16 +27,21 @@ type slot struct {
 
 // ledger knows who has which address.
 type ledger struct {
-	pools  *poolIndex
-	slots  map[netip.Addr]*slot
-	shared map[sharing]map[*pool]*[2]group
+	pools   *poolIndex
+	slots   map[netip.Addr]*slot
+	sharers map[sharing]*sharers
 }
 
 // sharing is what Services that share an address must agree on.
 type sharing struct{ key, backend string }
 
-// group are the addresses of one pool and family that Services with equal
-// sharing have.
+// sharers are the addresses that Services of one sharing have, by pool.
+type sharers struct {
+	groups map[*pool]*[2]group
+}
+
+// group are the addresses of one pool and family that Services of one sharing
+// have.
 type group struct {
 	members []member
 	sorted  bool
@@ -51,7 +56,19 @@ type member struct {
 }
 
 func newLedger(pools *poolIndex, services int) *ledger {
-	return &ledger{pools: pools, slots: make(map[netip.Addr]*slot, services), shared: map[sharing]map[*pool]*[2]group{}}
+	return &ledger{pools: pools, slots: make(map[netip.Addr]*slot, services), sharers: map[sharing]*sharers{}}
+}
+
+// sharersOf returns what w may share with, nil if it does not share.
+func (l *ledger) sharersOf(svc *lb.Service) *sharers {
+	if svc.SharingKey == "" {
+		return nil
+	}
+	k := sharing{svc.SharingKey, svc.BackendKey}
+	if l.sharers[k] == nil {
+		l.sharers[k] = &sharers{groups: map[*pool]*[2]group{}}
+	}
+	return l.sharers[k]
 }
 
 func (l *ledger) taken(a netip.Addr) bool { return l.slots[a] != nil }
@@ -105,7 +122,7 @@ func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
 			s.ports = make(map[lb.Port]*work, len(w.svc.Ports))
 		}
 		if s.key != "" && home != nil {
-			l.group(w, home, familyOf(a)).add(member{a, s})
+			w.sharers.in(home, familyOf(a)).add(member{a, s})
 		}
 	}
 	if w.age < s.first.age {
@@ -130,15 +147,11 @@ func (l *ledger) count(a netip.Addr, home *pool) {
 	}
 }
 
-func (l *ledger) group(w *work, home *pool, f family) *group {
-	k := sharing{w.svc.SharingKey, w.svc.BackendKey}
-	if l.shared[k] == nil {
-		l.shared[k] = map[*pool]*[2]group{}
+func (s *sharers) in(home *pool, f family) *group {
+	if s.groups[home] == nil {
+		s.groups[home] = &[2]group{}
 	}
-	if l.shared[k][home] == nil {
-		l.shared[k][home] = &[2]group{}
-	}
-	return &l.shared[k][home][f]
+	return &s.groups[home][f]
 }
 
 func (g *group) add(m member) {
@@ -152,12 +165,11 @@ func (g *group) lowest(w *work) (netip.Addr, bool) {
 		slices.SortFunc(g.members, func(a, b member) int { return a.addr.Compare(b.addr) })
 		g.sorted, g.passed = true, map[string]int{}
 	}
-	ports := portSet(w.svc.Ports)
-	i := g.passed[ports]
+	i := g.passed[w.ports]
 	for i < len(g.members) && !g.members[i].slot.canShare(w) {
 		i++
 	}
-	g.passed[ports] = i
+	g.passed[w.ports] = i
 	if i == len(g.members) {
 		return netip.Addr{}, false
 	}
@@ -173,13 +185,14 @@ func portSet(ports []lb.Port) string {
 }
 
 // lowest returns the lowest address of the family that w can have from p: a
-// free one, or one that others share with it.
+// free one, or one that others share with it. When there is none now, there is
+// none later in the same plan either: a full pool gets no new slots.
 func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
 	free, ok := p.space[f].lowest(l.taken)
-	if w.svc.SharingKey == "" {
+	if w.sharers == nil {
 		return free, ok
 	}
-	groups := l.shared[sharing{w.svc.SharingKey, w.svc.BackendKey}][p]
+	groups := w.sharers.groups[p]
 	if groups == nil {
 		return free, ok
 	}
@@ -187,10 +200,4 @@ func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
 		return shared, true
 	}
 	return free, ok
-}
-
-// shares reports whether w may find an address to share anywhere, so that a
-// pool without a free one can still serve it.
-func (l *ledger) shares(w *work) bool {
-	return w.svc.SharingKey != "" && len(l.shared[sharing{w.svc.SharingKey, w.svc.BackendKey}]) > 0
 }

@@ -27,6 +27,21 @@ func (f family) String() string {
 	return "IPv6"
 }
 
+// families is a list of at most two families, without a heap allocation.
+type families struct {
+	n  int
+	of [2]family
+}
+
+func (l *families) add(f family) {
+	l.of[l.n] = f
+	l.n++
+}
+
+func (l *families) list() []family { return l.of[:l.n] }
+
+func (l *families) has(f family) bool { return slices.Contains(l.list(), f) }
+
 func familyOf(a netip.Addr) family {
 	if a.Is4() {
 		return v4

@@ -11,9 +11,9 @@ import (
 )
 
 // shortOf says that the pool has no address to give of these families.
-func (p *pool) shortOf(families []family, sharing bool) string {
+func (p *pool) shortOf(fs families, sharing bool) string {
 	var parts []string
-	for _, f := range families {
+	for _, f := range fs.list() {
 		s := &p.space[f]
 		switch {
 		case s.total == 0:
