@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/internal/core/ipam"
+	"github.com/heraldlb/herald/internal/kube"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// leaseName is the Lease that the replicas compete for.
+const leaseName = "herald-controller"
+
+// reader is where the controller reads the cluster; *kube.Cluster is one.
+type reader interface {
+	// Read returns a complete reading, or an error: then nothing may be
+	// changed. The objects are shared and may not be changed.
+	Read(ctx context.Context) (snapshot.Objects, error)
+}
+
+// writer carries out writes; *kube.Writer is one.
+type writer interface {
+	// Apply returns when all writes have been answered. A failed one does not
+	// stop the others. The next Read shows the effect of those that succeeded.
+	Apply(ctx context.Context, writes []status.Write) kube.Outcome
+}
+
+// Controller is one replica.
+type Controller struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	page    telemetry.PlanPage
+
+	cluster reader
+	writer  writer
+	direct  client.Client // not cached
+	guard   *guard
+
+	leading atomic.Bool
+	applied atomic.Bool // this replica has carried out a plan
+
+	// unknown is the last error that the ConfigurationState tells of.
+	unknown string
+}
+
+// Run runs a replica until ctx is done.
+func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	c := &Controller{opts: o, log: log, metrics: telemetry.NewControllerMetrics()}
+	loop := kube.NewLoop(kube.LoopOptions{Sync: c.sync, Logger: log})
+	gone := newReleaser(log)
+	cluster, err := kube.New(kube.Options{
+		Config:      cfg,
+		Namespace:   o.Namespace,
+		Kinds:       kube.ControllerKinds(),
+		EventSource: api.EventSourceController,
+		UserAgent:   "herald-controller",
+		HealthPort:  o.HealthProbePort,
+		Lease:       leaseName,
+		Changed:     loop.Poke,
+		ServiceGone: gone.add,
+		Logger:      log,
+	})
+	if err != nil {
+		return err
+	}
+	c.cluster, c.direct = cluster, cluster.Client()
+	c.writer = cluster.NewWriter(c.metrics.Client, log)
+	c.guard = &guard{client: c.direct, log: log}
+	tasks := []error{
+		cluster.AddReadyCheck("plan", c.ready),
+		cluster.AddLeaderOnly(func(ctx context.Context) error {
+			c.leading.Store(true)
+			log.Info("leading")
+			return loop.Run(ctx)
+		}),
+		cluster.AddLeaderOnly(func(ctx context.Context) error { return gone.run(ctx, c.direct) }),
+	}
+	if o.MLSecretName != "" {
+		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
+			return ensureSecret(ctx, c.direct, o.Namespace, o.MLSecretName, log)
+		}))
+	}
+	if o.Port != 0 {
+		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
+			return telemetry.Serve(ctx, net.JoinHostPort("", strconv.Itoa(o.Port)), telemetry.Pages(c.metrics.Registry, &c.page))
+		}))
+	}
+	if o.PprofBindAddress != "" {
+		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
+			return telemetry.Serve(ctx, o.PprofBindAddress, telemetry.Profiles())
+		}))
+	}
+	if err := errors.Join(tasks...); err != nil {
+		return fmt.Errorf("register tasks: %w", err)
+	}
+	return cluster.Run(ctx)
+}
+
+// ready says why this replica is not ready; caches are checked by kube. A
+// replica that does not lead is ready to.
+func (c *Controller) ready() error {
+	if c.leading.Load() && !c.applied.Load() {
+		return errors.New("the first plan has not been applied yet")
+	}
+	return nil
+}
+
+// sync is one round of the loop.
+func (c *Controller) sync(ctx context.Context) (time.Duration, error) {
+	started := time.Now()
+	again, err := c.round(ctx)
+	c.metrics.Client.Round(time.Since(started), err)
+	if err == nil {
+		c.applied.Store(true)
+	}
+	if errors.As(err, new(*writeError)) {
+		return again, nil // logged, and the objects that failed wait on their own
+	}
+	return again, err
+}
+
+// writeError is a round that was carried out but for some objects.
+type writeError struct{ error }
+
+func (c *Controller) round(ctx context.Context) (time.Duration, error) {
+	objs, err := c.cluster.Read(ctx)
+	if err != nil {
+		c.reportUnknown(ctx, err)
+		return 0, err
+	}
+	frozen, wait, err := c.guard.check(ctx, objs, c.opts.Namespace, time.Now())
+	if err != nil {
+		c.reportUnknown(ctx, err)
+		return 0, err
+	}
+	c.unknown = ""
+	snap, problems := snapshot.Build(objs, snapshot.Options{
+		Namespace: c.opts.Namespace, LBClass: c.opts.LBClass, FrozenPools: frozen,
+	})
+	plan := ipam.Plan(snap)
+	at := time.Now()
+	c.page.Set(func() telemetry.PlanView {
+		return telemetry.PlanView{At: at, Snapshot: &snap, Plan: plan, Problems: problems}
+	})
+	poolMetrics(c.metrics.Allocator, plan.Pools)
+	out := c.writer.Apply(ctx, status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at}))
+	if out.Written > 0 {
+		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))
+	}
+	if out.Err != nil {
+		return sooner(wait, out.Again), &writeError{out.Err}
+	}
+	return sooner(wait, out.Again), nil
+}
+
+// sooner returns the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}
+
+// reportUnknown says in the ConfigurationState, once, that the configuration
+// cannot be read. It is the only thing written in that state.
+func (c *Controller) reportUnknown(ctx context.Context, cause error) {
+	var ns *kube.NotSyncedError
+	if errors.As(cause, &ns) && len(ns.Missing) == 0 {
+		return // only starting
+	}
+	if cause.Error() == c.unknown {
+		return
+	}
+	have, err := c.ownState(ctx)
+	if err != nil {
+		return // its kind may be missing, too; the log and /readyz say why
+	}
+	opt := status.ControllerOptions{Namespace: c.opts.Namespace, Now: time.Now()}
+	if w, ok := status.ControllerState(have, nil, cause, opt); ok {
+		if out := c.writer.Apply(ctx, []status.Write{w}); out.Written == 0 {
+			return
+		}
+	}
+	c.unknown = cause.Error()
+}
+
+// poolMetrics replaces the series of all pools.
+func poolMetrics(m *telemetry.AllocatorMetrics, pools []ipam.Usage) {
+	rows := func(value func(*ipam.Usage) float64) []telemetry.Row {
+		out := make([]telemetry.Row, len(pools))
+		for i := range pools {
+			out[i] = telemetry.Row{Labels: []string{pools[i].Name}, Value: value(&pools[i])}
+		}
+		return out
+	}
+	m.Total.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv4.Total) + float64(u.IPv6.Total) }))
+	m.TotalIPv4.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv4.Total) }))
+	m.TotalIPv6.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv6.Total) }))
+	m.InUse.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv4.Assigned) + float64(u.IPv6.Assigned) }))
+	m.InUseIPv4.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv4.Assigned) }))
+	m.InUseIPv6.Set(rows(func(u *ipam.Usage) float64 { return float64(u.IPv6.Assigned) }))
+	m.Services.Set(rows(func(u *ipam.Usage) float64 { return float64(u.Services) }))
+}
