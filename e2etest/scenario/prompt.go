@@ -20,11 +20,9 @@ func (s *session) prompt(why string) error {
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "\n--- %s stops here: %s (%.0f s after its start)\n", s.name, why, time.Since(s.begun).Seconds())
-	tool := filepath.Join(s.opts.Root, "bin", "lab")
 	for _, key := range slices.Sorted(maps.Keys(s.labs)) {
-		name := s.labs[key].lab.Name()
-		fmt.Fprintf(tty, "lab %s:\n  %s shell --name %s [WHERE]\n  %s kubectl --name %s -- get services -A\n  %s status --name %s\n",
-			key, tool, name, tool, name, tool, name)
+		cmd := filepath.Join(s.opts.Root, "bin", "lab") + " --name " + s.labs[key].lab.Name()
+		fmt.Fprintf(tty, "lab %s:\n  %s shell [PLACE]\n  %s kubectl get services -A\n  %s status\n", key, cmd, cmd, cmd)
 	}
 	fmt.Fprintf(tty, "captures: %s\nEnter goes on. ", s.dir)
 	if _, err := bufio.NewReader(tty).ReadString('\n'); err != nil {
