@@ -226,7 +226,9 @@ func (w *worker) setUpNetwork() (*podNetwork, bool) {
 }
 
 func (w *worker) setUpVolumes(ctx context.Context, v *volumes) bool {
-	for {
+	// The API server learns a moment after the binding that this node may read what the Pod names. So the first
+	// refusals come back soon, and silently.
+	for delay := retryDelay / 16; ; delay = min(2*delay, retryDelay) {
 		err := v.fill(ctx)
 		if err == nil {
 			w.mu.Lock()
@@ -234,8 +236,10 @@ func (w *worker) setUpVolumes(ctx context.Context, v *volumes) bool {
 			w.mu.Unlock()
 			return true
 		}
-		w.waiting("FailedMount", err)
-		if !w.pause(retryDelay) {
+		if delay == retryDelay {
+			w.waiting("FailedMount", err)
+		}
+		if !w.pause(delay) {
 			return false
 		}
 	}

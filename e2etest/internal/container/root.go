@@ -96,7 +96,8 @@ func system() error {
 			return err
 		}
 	}
-	return os.Symlink("/run", filepath.Join(stage, "var/run"))
+	// Relative: an absolute link would still lead out of the root that is being built.
+	return os.Symlink("../run", filepath.Join(stage, "var/run"))
 }
 
 func devices() error {
