@@ -109,7 +109,7 @@ func New(o Options) (*Cluster, error) {
 	}
 	mgr, err := manager.New(cfg, manager.Options{
 		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(o.Logger.Handler()),
+		Logger:                        logr.FromSlogHandler(atLeastInfo{o.Logger.Handler()}),
 		HealthProbeBindAddress:        health,
 		Metrics:                       metricsserver.Options{BindAddress: "0"}, // served by telemetry, from its own registry
 		GracefulShutdownTimeout:       &shutdown,

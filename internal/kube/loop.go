@@ -136,10 +136,18 @@ func (l *Loop) report(err error) {
 	case err == nil && l.lastErr != "":
 		l.lastErr = ""
 		l.opts.Logger.Info("recovered")
+	case startingUp(err):
+		l.opts.Logger.Debug("not ready yet", "error", err)
 	case err != nil && err.Error() != l.lastErr:
 		l.lastErr = err.Error()
 		l.opts.Logger.Warn("nothing more is done until this is solved; trying again", "error", err)
 	}
+}
+
+// startingUp reports whether err only says that lists are on their way.
+func startingUp(err error) bool {
+	var ns *NotSyncedError
+	return errors.As(err, &ns) && len(ns.Missing) == 0
 }
 
 // sleep waits for d and reports whether ctx is still alive.
