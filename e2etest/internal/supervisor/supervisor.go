@@ -164,9 +164,9 @@ func (s *Supervisor) start(ctx context.Context, stop context.CancelCauseFunc) er
 			return err
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.waitNodes(ctx) })
-	group.Go(func() error { return s.install(ctx) })
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.waitNodes(both) })
+	group.Go(func() error { return s.install(both) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
