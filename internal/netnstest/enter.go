@@ -8,7 +8,9 @@
 // (New), used through netlink handles and short calls on a thread of its own (NS.Do).
 //
 //	func TestMain(m *testing.M) {
-//		netnstest.Enter()
+//		if code, done := netnstest.Enter(); done {
+//			os.Exit(code)
+//		}
 //		goleak.VerifyTestMain(m)
 //	}
 //
@@ -33,25 +35,30 @@ const (
 	envReason  = "HERALD_NETNSTEST_REASON"  // why there is no namespace
 )
 
-// Enter runs this test binary again in a network namespace of its own and exits with its result. It returns in that
-// second run, and where no namespace can be made.
-func Enter() {
+// Enter runs this test binary again in a network namespace of its own. When that second run has ended, done is true and
+// code is what to exit with. Inside the second run, and where no namespace can be made, done is false: go on.
+func Enter() (code int, done bool) {
 	outside, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		impossible(err)
-		return
+		return 0, false
 	}
 	if came := os.Getenv(envOutside); came != "" && came != outside {
-		return // already inside
+		return 0, false // already inside
 	}
-	err = rerun(outside, syscall.CLONE_NEWNET, nil)
+	code, err = rerun(outside, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET})
 	if errors.Is(err, syscall.EPERM) {
-		err = rerun(outside, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET, func(attr *syscall.SysProcAttr) {
-			attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-			attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		code, err = rerun(outside, &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 		})
 	}
-	impossible(fmt.Errorf("make a network namespace: %w", err))
+	if err != nil {
+		impossible(fmt.Errorf("make a network namespace: %w", err))
+		return 0, false
+	}
+	return code, true
 }
 
 func impossible(err error) {
@@ -60,22 +67,19 @@ func impossible(err error) {
 	}
 }
 
-// rerun returns only if the second run could not be started.
-func rerun(outside string, flags uintptr, adjust func(*syscall.SysProcAttr)) error {
+// rerun returns an error if the second run could not be started.
+func rerun(outside string, attr *syscall.SysProcAttr) (code int, err error) {
 	// Pdeathsig is sent when the starting thread ends, not the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	attr.Pdeathsig = syscall.SIGKILL
 
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), envOutside+"="+outside)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
-	if adjust != nil {
-		adjust(cmd.SysProcAttr)
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: os.Args, Env: append(os.Environ(), envOutside+"="+outside),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, SysProcAttr: attr,
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return 0, err
 	}
 	// "go test" asks for a stack dump with SIGQUIT when time is up: the second run must get it.
 	signals := make(chan os.Signal, 1)
@@ -85,31 +89,26 @@ func rerun(outside string, flags uintptr, adjust func(*syscall.SysProcAttr)) err
 			_ = cmd.Process.Signal(s) // it may have ended already
 		}
 	}()
-	err := cmd.Wait()
-	if err != nil && cmd.ProcessState == nil {
-		fmt.Fprintln(os.Stderr, "netnstest: wait for the second run:", err)
-		os.Exit(1)
+	err = cmd.Wait()
+	if exited := (*exec.ExitError)(nil); err == nil || errors.As(err, &exited) && exited.Exited() {
+		return cmd.ProcessState.ExitCode(), nil
 	}
-	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		os.Exit(code)
-	}
-	fmt.Fprintln(os.Stderr, "netnstest: second run:", cmd.ProcessState)
-	os.Exit(2)
-	return nil
+	fmt.Fprintln(os.Stderr, "netnstest: second run:", err)
+	return 2, nil
 }
 
 // require skips the test, or fails it on CI, if there is no namespace to run in.
-func require(t testing.TB) {
-	t.Helper()
+func require(tb testing.TB) {
+	tb.Helper()
 	reason := os.Getenv(envReason)
 	if reason == "" && os.Getenv(envOutside) == "" {
-		t.Fatal("netnstest.Enter was not called in TestMain")
+		tb.Fatal("netnstest.Enter was not called in TestMain")
 	}
 	switch {
 	case reason == "":
 	case os.Getenv("CI") == "true":
-		t.Fatalf("no network namespace: %s", reason)
+		tb.Fatalf("no network namespace: %s", reason)
 	default:
-		t.Skipf("SKIPPED, no network namespace: %s", reason)
+		tb.Skipf("SKIPPED, no network namespace: %s", reason)
 	}
 }

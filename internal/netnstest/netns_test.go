@@ -16,7 +16,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Enter()
+	if code, done := Enter(); done {
+		os.Exit(code)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -302,7 +302,7 @@ func answerFrame(m *Machine, frame, out []byte) []byte {
 	return AppendFrame(out[:0], &reply)
 }
 
-func TestNoAllocationPerReply(t *testing.T) {
+func TestNoAllocationPerReply(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts those of all goroutines
 	w := manyAddresses(500)
 	m := New(DefaultConfig())
 	m.Set(start, w)

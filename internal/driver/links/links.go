@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,21 +83,21 @@ func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
 // Run watches until ctx ends. It returns only then; errors of netlink are logged and tried again.
 func (w *Watcher) Run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		err := w.watch(ctx)
-		if ctx.Err() != nil {
-			return nil
+		if err == nil {
+			break // ctx has ended
 		}
 		w.cfg.Logger.Warn("watching the network interfaces failed, will retry", "error", err, "after", w.cfg.Retry)
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(w.cfg.Retry):
 		}
 	}
+	return nil
 }
 
-// watch subscribes first and lists then, so that no change falls in between.
+// watch subscribes first and lists then, so that no change falls in between. It returns nil when ctx ends.
 func (w *Watcher) watch(ctx context.Context) error {
 	subscription, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
@@ -111,10 +112,11 @@ func (w *Watcher) watch(ctx context.Context) error {
 
 	poke := make(chan struct{}, 1)
 	failed := make(chan error, 1)
-	go func() { failed <- receive(subscription, poke) }()
+	var receiver sync.WaitGroup
+	receiver.Go(func() { failed <- receive(subscription, poke) })
 	defer func() {
 		subscription.Close() // ends receive
-		<-failed
+		receiver.Wait()
 	}()
 
 	relist := time.NewTicker(w.cfg.Relist)
@@ -135,7 +137,6 @@ func (w *Watcher) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case err := <-failed:
-			failed <- err // for the deferred wait
 			return err
 		case <-poke:
 		case <-relist.C:

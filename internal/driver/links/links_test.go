@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	netnstest.Enter()
+	if code, done := netnstest.Enter(); done {
+		os.Exit(code)
+	}
 	goleak.VerifyTestMain(m)
 }
 

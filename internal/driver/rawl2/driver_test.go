@@ -79,14 +79,20 @@ func TestSetBeforeRun(t *testing.T) {
 // others.
 func TestAnswersOnTheWire(t *testing.T) {
 	t.Parallel()
-	_, far := cable(t, "wire0")
-	d, l := running(t, silent()), link(t, "wire0")
-	d.Set(own(l, vip4, vip6))
-	a, n := newWire(t, far, arp), newWire(t, far, ip6)
-	a.ready(t, vip4)
-	n.ready(t, vip6)
-
+	// wires returns the near end of a cable and both protocols at its far end.
+	wires := func(t *testing.T, name string) (l l2.Link, a, n *wire) {
+		t.Helper()
+		_, far := cable(t, name)
+		d := running(t, silent())
+		l, a, n = link(t, name), newWire(t, far, arp), newWire(t, far, ip6)
+		d.Set(own(l, vip4, vip6))
+		a.ready(t, vip4)
+		n.ready(t, vip6)
+		return l, a, n
+	}
 	t.Run("unicast ARP request", func(t *testing.T) {
+		t.Parallel()
+		l, a, _ := wires(t, "wire0")
 		q := a.request(vip4)
 		q.Dst = l.MAC
 		a.send(t, q)
@@ -94,6 +100,8 @@ func TestAnswersOnTheWire(t *testing.T) {
 		checkARP(t, frame, l.MAC, a.mac, far4.Addr())
 	})
 	t.Run("ARP probe", func(t *testing.T) {
+		t.Parallel()
+		l, a, _ := wires(t, "wire1")
 		q := a.request(vip4)
 		q.SenderIP = netip.IPv4Unspecified()
 		a.send(t, q)
@@ -101,6 +109,8 @@ func TestAnswersOnTheWire(t *testing.T) {
 		checkARP(t, frame, l.MAC, a.mac, netip.IPv4Unspecified())
 	})
 	t.Run("unicast solicitation", func(t *testing.T) {
+		t.Parallel()
+		l, _, n := wires(t, "wire2")
 		q := n.solicitation(vip6)
 		q.Dst, q.DestIP, q.SenderMAC = l.MAC, vip6, l2.MAC{}
 		n.send(t, q)
@@ -108,6 +118,8 @@ func TestAnswersOnTheWire(t *testing.T) {
 		checkNDP(t, p, frame, l.MAC, n.mac, far6.Addr(), true)
 	})
 	t.Run("duplicate address detection", func(t *testing.T) {
+		t.Parallel()
+		l, _, n := wires(t, "wire3")
 		q := n.solicitation(vip6)
 		q.SenderIP, q.SenderMAC = netip.IPv6Unspecified(), l2.MAC{}
 		n.send(t, q)
@@ -115,6 +127,8 @@ func TestAnswersOnTheWire(t *testing.T) {
 		checkNDP(t, p, frame, l.MAC, l2.MAC{0x33, 0x33, 0, 0, 0, 1}, netip.IPv6LinkLocalAllNodes(), false)
 	})
 	t.Run("not ours", func(t *testing.T) {
+		t.Parallel()
+		_, a, n := wires(t, "wire4")
 		// The answer to a later question comes first, so the earlier ones get none.
 		other := a.request(vip4.Next())
 		toOther := a.request(vip4)
@@ -327,9 +341,10 @@ func TestManyIPv6(t *testing.T) {
 		ips = append(ips, netip.MustParseAddr(fmt.Sprintf("2001:db8::aa:%x", i)))
 	}
 	d.Set(own(l, ips...))
-	awaitGroups(t, "many0", 1000)
+	awaitGroups(t, 1000)
 	w := newWire(t, far, ip6)
-	for _, ip := range ips {
+	w.ready(t, ips[0])
+	for _, ip := range ips[1:] {
 		w.send(t, w.solicitation(ip))
 		if p, _ := w.receive(t, l2.Advertisement); p.TargetIP != ip {
 			t.Fatalf("asked for %v, got %+v", ip, p)
@@ -338,12 +353,12 @@ func TestManyIPv6(t *testing.T) {
 	// Two addresses share a group: it stays until both are gone.
 	twin := netip.MustParseAddr("2001:db8:0:1::aa:0")
 	d.Set(own(l, ips[0], twin))
-	awaitGroups(t, "many0", 1)
+	awaitGroups(t, 1)
 	d.Set(own(l, twin))
 	w.ready(t, twin)
-	awaitGroups(t, "many0", 1)
+	awaitGroups(t, 1)
 	d.Set(own(l))
-	awaitGroups(t, "many0", 0)
+	awaitGroups(t, 0)
 	if errs := d.State().Errors; len(errs) > 0 {
 		t.Errorf("errors: %+v", errs)
 	}
@@ -366,10 +381,10 @@ func groupsOn(t *testing.T, name string) int {
 	return n
 }
 
-func awaitGroups(t *testing.T, name string, want int) {
+func awaitGroups(t *testing.T, want int) {
 	t.Helper()
 	netnstest.Eventually(t, func() error {
-		if got := groupsOn(t, name); got != want {
+		if got := groupsOn(t, "many0"); got != want {
 			return fmt.Errorf("in %d groups, want %d", got, want)
 		}
 		return nil

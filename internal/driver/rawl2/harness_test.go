@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	netnstest.Enter()
+	if code, done := netnstest.Enter(); done {
+		os.Exit(code)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -35,26 +38,26 @@ var (
 )
 
 // cable connects an interface of this host with eth0 of a new namespace that has far4 and far6.
-func cable(t testing.TB, name string) (host, far *netnstest.NS) {
-	t.Helper()
-	host, far = netnstest.Host(t), netnstest.New(t)
-	connect(t, host, name, far)
+func cable(tb testing.TB, name string) (host, far *netnstest.NS) {
+	tb.Helper()
+	host, far = netnstest.Host(tb), netnstest.New(tb)
+	connect(tb, host, name, far)
 	return host, far
 }
 
-func connect(t testing.TB, host *netnstest.NS, name string, far *netnstest.NS) {
-	t.Helper()
-	netnstest.Veth(t, host, name, far, "eth0")
-	far.AddAddr(t, "eth0", far4)
-	far.AddAddr(t, "eth0", far6)
+func connect(tb testing.TB, host *netnstest.NS, name string, far *netnstest.NS) {
+	tb.Helper()
+	netnstest.Veth(tb, host, name, far, "eth0")
+	far.AddAddr(tb, "eth0", far4)
+	far.AddAddr(tb, "eth0", far6)
 }
 
 // link describes an interface of this host as it is now.
-func link(t testing.TB, name string) l2.Link {
-	t.Helper()
+func link(tb testing.TB, name string) l2.Link {
+	tb.Helper()
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l2.Link{Name: name, Index: ifi.Index, MAC: l2.MAC(ifi.HardwareAddr), Up: true}
 }
@@ -72,22 +75,22 @@ func own(link l2.Link, ips ...netip.Addr) l2.Wanted {
 func silent() l2.Config { return l2.Config{} }
 
 // running returns a driver that runs until the end of the test.
-func running(t testing.TB, cfg l2.Config) *Driver {
-	t.Helper()
+func running(tb testing.TB, cfg l2.Config) *Driver {
+	tb.Helper()
 	d := New(Config{Logger: slog.New(slog.DiscardHandler), L2: cfg, Retry: 20 * time.Millisecond})
-	run(t, d)
+	run(tb, d)
 	return d
 }
 
-func run(t testing.TB, d *Driver) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+func run(tb testing.TB, d *Driver) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error)
 	go func() { done <- d.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 	})
 }
@@ -137,10 +140,10 @@ type wire struct {
 	buf  []byte
 }
 
-func newWire(t testing.TB, far *netnstest.NS, protocol int) *wire {
-	t.Helper()
+func newWire(tb testing.TB, far *netnstest.NS, protocol int) *wire {
+	tb.Helper()
 	w := &wire{buf: make([]byte, 2048)}
-	far.Do(t, func() error {
+	far.Do(tb, func() error {
 		ifi, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -149,28 +152,28 @@ func newWire(t testing.TB, far *netnstest.NS, protocol int) *wire {
 		w.conn, err = packet.Listen(ifi, packet.Raw, protocol, nil)
 		return err
 	})
-	t.Cleanup(func() { w.conn.Close() })
+	tb.Cleanup(func() { w.conn.Close() })
 	return w
 }
 
-func (w *wire) send(t testing.TB, p l2.Packet) {
-	t.Helper()
+func (w *wire) send(tb testing.TB, p l2.Packet) {
+	tb.Helper()
 	to := &packet.Addr{HardwareAddr: p.Dst[:]}
 	if _, err := w.conn.WriteTo(l2.AppendFrame(nil, &p), to); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // receive returns the next packet of one of these kinds and its frame.
-func (w *wire) receive(t testing.TB, kinds ...l2.Kind) (l2.Packet, []byte) {
-	t.Helper()
+func (w *wire) receive(tb testing.TB, kinds ...l2.Kind) (l2.Packet, []byte) {
+	tb.Helper()
 	if err := w.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for {
 		n, _, err := w.conn.ReadFrom(w.buf)
 		if err != nil {
-			t.Fatalf("waiting for kinds %v: %v", kinds, err)
+			tb.Fatalf("waiting for kinds %v: %v", kinds, err)
 		}
 		if p, err := l2.ParseFrame(w.buf[:n]); err == nil && slices.Contains(kinds, p.Kind) {
 			return p, slices.Clone(w.buf[:n])
@@ -197,15 +200,15 @@ func (w *wire) solicitation(ip netip.Addr) l2.Packet {
 }
 
 // ready waits until the driver answers on the wire, and drops what else came so far.
-func (w *wire) ready(t testing.TB, ips ...netip.Addr) {
-	t.Helper()
+func (w *wire) ready(tb testing.TB, ips ...netip.Addr) {
+	tb.Helper()
 	for _, ip := range ips {
 		q, kind := w.request(ip), l2.ARPReply
 		if ip.Is6() {
 			q, kind = w.solicitation(ip), l2.Advertisement
 		}
-		netnstest.Eventually(t, func() error {
-			w.send(t, q)
+		netnstest.Eventually(tb, func() error {
+			w.send(tb, q)
 			if err := w.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 				return err
 			}
@@ -214,7 +217,7 @@ func (w *wire) ready(t testing.TB, ips ...netip.Addr) {
 				if err != nil {
 					return fmt.Errorf("no answer for %v: %w", ip, err)
 				}
-				if p, err := l2.ParseFrame(w.buf[:n]); err == nil && p.Kind == kind && p.SenderIP == ip {
+				if p, err := l2.ParseFrame(w.buf[:n]); err == nil && p.Kind == kind && p.SenderIP == ip && p.Dst == w.mac {
 					return nil
 				}
 			}
