@@ -33,26 +33,31 @@ type CommunitySpec struct {
 	// communities are the aliases. A name may be used once, over all
 	// Community objects.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=1000
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=200
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.name) || self.exists_one(b, has(b.name) && a.name == b.name))",messageExpression="self.map(a, has(a.name) && !self.exists_one(b, has(b.name) && a.name == b.name), 'communities: the name \"' + a.name + '\" is there more than once: remove one of them, or give it another name')[0]"
 	Communities []CommunityAlias `json:"communities,omitempty"`
 }
 
 // CommunityAlias is a name for one community.
+//
+// Neither field is required by the schema, but by a rule: a required field
+// would make an alias without it, stored before, impossible to change.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0",fieldPath=".name",message="name is missing: give the community the name that a BGPAdvertisement writes"
+// +kubebuilder:validation:XValidation:rule="has(self.value)",fieldPath=".value",message="value is missing: write n:n with numbers up to 65535, or large:n:n:n with numbers up to 4294967295"
 type CommunityAlias struct {
 	// name is what a BGPAdvertisement writes.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name,omitempty"`
 
 	// value is a standard community (64512:100) or a large community
 	// (large:64512:1:2).
-	// +required
+	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="(self.matches('^[0-9]{1,9}:[0-9]{1,9}$') && self.split(':').all(n, int(n) <= 65535)) || (self.matches('^large(:[0-9]{1,10}){3}$') && self.substring(6).split(':').all(n, int(n) <= 4294967295))",messageExpression="'value \"' + self + '\" is no community: write n:n with numbers up to 65535, or large:n:n:n with numbers up to 4294967295'"
-	Value string `json:"value"`
+	Value string `json:"value,omitempty"`
 }
 
 // CommunityList is a list of Community.

@@ -76,15 +76,15 @@ func testColumns(t *testing.T, client dynamic.Interface, config *rest.Config) {
 		},
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: ServiceL2Status, metadata: {name: l2}}`,
-			`{node: n, serviceName: s, serviceNamespace: ns}`,
+			`{node: n1, serviceName: s, serviceNamespace: ns}`,
 			"Name, Allocated Node, Service Name, Service Namespace",
-			"l2, n, s, ns",
+			"l2, n1, s, ns",
 		},
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: ServiceBGPStatus, metadata: {name: bgp}}`,
-			`{node: n, serviceName: s, serviceNamespace: ns, peers: [a]}`,
+			`{node: n1, serviceName: s, serviceNamespace: ns, peers: [a]}`,
 			"Name, Node, Service Name, Service Namespace | Peers",
-			`bgp, n, s, ns | ["a"]`,
+			`bgp, n1, s, ns | ["a"]`,
 		},
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: ConfigurationState, metadata: {name: controller}}`,

@@ -14,6 +14,46 @@ import (
 // testLimits: the largest objects the schema allows are also cheap enough for the API server, which stops rules that
 // take too many steps.
 func testLimits(t *testing.T, client dynamic.Interface) {
+	t.Run("pool", func(t *testing.T) { testPoolLimits(t, client) })
+	t.Run("communities", func(t *testing.T) { testCommunityLimits(t, client) })
+}
+
+// dryCreate says what the API server would say.
+func dryCreate(t *testing.T, client dynamic.Interface, manifest string) error {
+	t.Helper()
+	u := object(t, manifest)
+	_, err := client.Resource(resourceOf(u)).Namespace("default").
+		Create(t.Context(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err
+}
+
+func testCommunityLimits(t *testing.T, client dynamic.Interface) {
+	const most = 200
+	var aliases, values []string
+	for i := range most {
+		aliases = append(aliases, fmt.Sprintf(`{name: a%0127d, value: "large:4294967295:4294967295:%d"}`, i, i))
+	}
+	for i := range 250 {
+		values = append(values, fmt.Sprintf(`"large:4294967295:4294967295:%d"`, i))
+	}
+	community := func(of []string) string {
+		return "{apiVersion: metallb.io/v1beta1, kind: Community, metadata: {name: limit}, spec: {communities: [" + strings.Join(of, ", ") + "]}}"
+	}
+	advertisement := func(of []string) string {
+		return "{apiVersion: metallb.io/v1beta1, kind: BGPAdvertisement, metadata: {name: limit}, spec: {communities: [" + strings.Join(of, ", ") + "]}}"
+	}
+	for name, manifest := range map[string]string{"aliases": community(aliases), "communities": advertisement(values)} {
+		if err := dryCreate(t, client, manifest); err != nil {
+			t.Errorf("the most %s: %.600v", name, err)
+		}
+	}
+	aliases[most-1] = `{name: ` + fmt.Sprintf("a%0127d", 0) + `, value: "1:1"}`
+	if err := dryCreate(t, client, community(aliases)); err == nil || !strings.Contains(err.Error(), "is there more than once") {
+		t.Errorf("the first name again at the end: %.600v", err)
+	}
+}
+
+func testPoolLimits(t *testing.T, client dynamic.Interface) {
 	// Up to this many ranges are compared with each other (api/internal/crdgen).
 	const compared, most = 150, 1000
 	prefix := func(i int) string { return fmt.Sprintf("10.%d.%d.0/24", i/250, i%250) }
@@ -59,13 +99,8 @@ func testLimits(t *testing.T, client dynamic.Interface) {
 			for i := range c.count {
 				addresses = append(addresses, `"`+c.at(i)+`"`)
 			}
-			u := object(t, fmt.Sprintf(`
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata: {name: limit}
-spec: {addresses: [%s]}`, strings.Join(addresses, ", ")))
-			_, err := client.Resource(resourceOf(u)).Namespace("default").
-				Create(t.Context(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			err := dryCreate(t, client, fmt.Sprintf("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: limit}, spec: {addresses: [%s]}}",
+				strings.Join(addresses, ", ")))
 			switch {
 			case c.says == "" && err != nil:
 				t.Errorf("rejected: %.600v", err)

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"sigs.k8s.io/yaml"
 )
 
 // testCase is one section of a file in testdata.
@@ -80,7 +79,7 @@ func readCases(t *testing.T, file string) []testCase {
 	for _, f := range archive.Files {
 		object := map[string]any{}
 		for _, text := range [][]byte{archive.Comment, f.Data} {
-			if err := yaml.UnmarshalStrict(text, &object); err != nil {
+			if err := decode(text, &object); err != nil {
 				t.Fatalf("%s: %s: %v", file, f.Name, err)
 			}
 		}
@@ -143,12 +142,13 @@ func runCase(t *testing.T, client dynamic.Interface, c testCase, name string) {
 		if err == nil {
 			t.Fatalf("accepted, but should be rejected: it says %q", c.says)
 		}
+		t.Log(err) // with -v, to read the messages as a user does
 		for _, s := range c.says {
 			if !strings.Contains(err.Error(), s) {
 				t.Errorf("the message does not say %q:\n%v", s, err)
 			}
 		}
-		for _, s := range []string{"evaluation error", "cost budget", "no such key", "no such overload"} {
+		for _, s := range []string{"evaluation error", "cost budget", "no such key", "no such overload", "failed rule", "evaluating rule"} {
 			if strings.Contains(err.Error(), s) {
 				t.Errorf("the message shows the inside of a rule (%q):\n%v", s, err)
 			}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 )
@@ -20,11 +21,20 @@ import (
 func object(t *testing.T, manifest string) *unstructured.Unstructured {
 	t.Helper()
 	u := &unstructured.Unstructured{}
-	if err := yaml.UnmarshalStrict([]byte(manifest), &u.Object); err != nil {
+	if err := decode([]byte(manifest), &u.Object); err != nil {
 		t.Fatalf("%v in\n%s", err, manifest)
 	}
 	u.SetNamespace("default")
 	return u
+}
+
+// decode reads YAML as the API machinery holds it: whole numbers are int64.
+func decode(text []byte, into *map[string]any) error {
+	b, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return err
+	}
+	return utiljson.Unmarshal(b, into)
 }
 
 // create creates the object of a manifest and removes it when the test ends.
@@ -166,7 +176,7 @@ spec: {aggregationLength: 24, serviceSelectors: [{}], communities: ["1:2:3"], pe
 apiVersion: metallb.io/v1beta2
 kind: BGPPeer
 metadata: {name: stored}
-spec: {myASN: 0, peerASN: 1, dynamicASN: any, peerAddress: x, interface: y, holdTime: "1", keepaliveTime: 5h, connectTime: 0s, password: a, passwordSecret: {name: b}, peerPort: 0}`,
+spec: {myASN: 0, peerASN: 1, dynamicASN: any, peerAddress: x, interface: eth9, holdTime: "1", keepaliveTime: 5h, connectTime: 0s, password: a, passwordSecret: {name: b}, peerPort: 0}`,
 		"a BFDProfile out of range": `
 apiVersion: metallb.io/v1beta1
 kind: BFDProfile

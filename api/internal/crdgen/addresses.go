@@ -15,13 +15,11 @@ import (
 const overlapLimit = 150
 
 // The rules of spec.addresses of IPAddressPool. CEL has no order on addresses
-// and no numbers of 128 bits, so an address becomes two unsigned ones:
+// and no numbers of 128 bits, so an address becomes two unsigned ones and its
+// family; IPv4 is first put into IPv6 as RFC 6052 does it:
 //
-//	10.0.0.7     ->  ffff:ffff:ffff:ffff:ffff:ffff:a00:7  ->  0xffffffffffffffff, 0xffffffff0a000007
-//	2001:db8::1  ->  2001:db8::1                          ->  0x20010db800000000, 0x0000000000000001
-//
-// IPv4 is put below ffff:ffff:ffff:ffff:ffff:ffff::/96, in the multicast
-// range, where no pool can have an IPv6 address.
+//	10.0.0.7     ->  64:ff9b::a00:7  ->  0x0064ff9b00000000, 0x000000000a000007, 4
+//	2001:db8::1  ->  2001:db8::1     ->  0x20010db800000000, 0x0000000000000001, 6
 //
 // Numbers, not text that sorts the same way: the API server estimates what a
 // rule can cost at most, and it knows no bound for the length of made-up text.
@@ -46,7 +44,7 @@ func addressRules() map[string]string {
 			bounds(fmt.Sprintf("%s.all(i, i >= size(s) || %s)", indexes(), alone("i"))),
 		"addressOverlapMessage": bounds(fmt.Sprintf("[%s.filter(i, i < size(s) && !%s)[0]]", indexes(), alone("i")) +
 			`.map(i, 'addresses: "' + self[i] + '" overlaps with "' + ` +
-			fmt.Sprintf("self[%s.filter(j, j < size(s) && j != i && %s && %s)[0]]", indexes(), lessOrEqual("s[i]", "s[j]"), lessOrEqual("s[j]", "e[i]")) +
+			fmt.Sprintf("self[%s.filter(j, j < size(s) && j != i && s[j][2] == s[i][2] && %s && %s)[0]]", indexes(), lessOrEqual("s[i]", "s[j]"), lessOrEqual("s[j]", "e[i]")) +
 			` + '": remove one of them, or change them so that no address is in both')[0]`),
 	}
 }
@@ -61,19 +59,19 @@ func part(a string, n int) string {
 	return fmt.Sprintf("%s.split('-', 2)[%d].trim()", a, n)
 }
 
-// number is a list of one element: the two numbers of the address text x.
+// number is a list of one element: the numbers of the address text x.
 //
 // ip() and string() give the canonical text of RFC 5952; then "::" becomes the
 // groups it stands for (8 less the groups that are there, which is the number
 // of colons once both ends have a group), each group gets four digits, and CEL
 // has no other way to read hexadecimal than to look each digit up.
 func number(x string) string {
-	return "[string(ip(" + x + ".contains(':') ? " + x + " : 'ffff:ffff:ffff:ffff:ffff:ffff:' + " + x + "))]" +
+	return "[string(ip(" + x + ".contains(':') ? " + x + " : '64:ff9b::' + " + x + "))]" +
 		".map(t, (t.startsWith('::') ? '0' : '') + t + (t.endsWith('::') ? '0' : ''))" +
 		".map(t, t.replace('::', ':' + '0:0:0:0:0:0:0:'.substring(0, 2 * (8 - size(t) + size(t.replace(':', ''))))))" +
 		".map(t, t.split(':', 8).map(h, ('000' + h).substring(size(h) - 1)).map(h, uint(" +
 		digit(0) + " * 4096 + " + digit(1) + " * 256 + " + digit(2) + " * 16 + " + digit(3) + ")))" +
-		".map(g, [((g[0] * 65536u + g[1]) * 65536u + g[2]) * 65536u + g[3], ((g[4] * 65536u + g[5]) * 65536u + g[6]) * 65536u + g[7]])"
+		".map(g, [((g[0] * 65536u + g[1]) * 65536u + g[2]) * 65536u + g[3], ((g[4] * 65536u + g[5]) * 65536u + g[6]) * 65536u + g[7], " + x + ".contains(':') ? 6u : 4u])"
 }
 
 // digit is the value of the n-th digit of h.
@@ -88,14 +86,14 @@ func digit(n int) string {
 func first(a string) string {
 	return a + ".contains('-') ? " + number(part(a, 0)) + "[0] : " + hostBits(a) + ".map(b, " + number(base(a)) + ".map(n, [" +
 		"b <= 64 ? n[0] : (b == 128 ? 0u : n[0] - n[0] % (" + power("(b - 64)") + ")), " +
-		"b >= 64 ? 0u : n[1] - n[1] % (" + power("b") + ")])[0])[0]"
+		"b >= 64 ? 0u : n[1] - n[1] % (" + power("b") + "), n[2]])[0])[0]"
 }
 
 func last(a string) string {
 	const all = "18446744073709551615u"
 	return a + ".contains('-') ? " + number(part(a, 1)) + "[0] : " + hostBits(a) + ".map(b, " + number(base(a)) + ".map(n, [" +
 		"b <= 64 ? n[0] : (b == 128 ? " + all + " : n[0] - n[0] % (" + power("(b - 64)") + ") + (" + power("(b - 64)") + " - 1u)), " +
-		"b >= 64 ? " + all + " : n[1] - n[1] % (" + power("b") + ") + (" + power("b") + " - 1u)])[0])[0]"
+		"b >= 64 ? " + all + " : n[1] - n[1] % (" + power("b") + ") + (" + power("b") + " - 1u), n[2]])[0])[0]"
 }
 
 // base is the address that the prefix a is written with.
@@ -129,9 +127,11 @@ func bounds(expr string) string {
 }
 
 // alone says whether range i contains the start of no range but itself. Of two
-// ranges that overlap, one contains the start of the other.
+// ranges that overlap, one contains the start of the other. A range that ends
+// before it starts is not this rule's business.
 func alone(i string) string {
-	return fmt.Sprintf("[s[%[1]s]].all(f, [e[%[1]s]].all(l, s.exists_one(y, %[2]s && %[3]s)))", i, lessOrEqual("f", "y"), lessOrEqual("y", "l"))
+	return fmt.Sprintf("[s[%[1]s]].all(f, [e[%[1]s]].all(l, !%[4]s || s.exists_one(y, y[2] == f[2] && %[2]s && %[3]s)))",
+		i, lessOrEqual("f", "y"), lessOrEqual("y", "l"), lessOrEqual("f", "l"))
 }
 
 // indexes is the list [0, 1, ...] of overlapLimit numbers.
