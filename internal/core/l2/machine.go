@@ -30,6 +30,7 @@ type address struct {
 	ip         netip.Addr
 	interfaces []string  // wanted
 	targets    []*target // the usable ones among them, in the same order
+	names      []string  // of the links of targets; replaced, never changed, because State hands it out
 	pass       uint64
 
 	requests, responses, gratuitous uint64
@@ -125,8 +126,9 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 			changed = true
 		}
 	}
-	a.targets = make([]*target, 0, len(wanted))
+	a.targets, a.names = make([]*target, 0, len(wanted)), make([]string, 0, len(wanted))
 	for _, l := range wanted {
+		a.names = append(a.names, l.Name)
 		if i := slices.IndexFunc(kept, func(t *target) bool { return t.link == l }); i >= 0 {
 			a.targets = append(a.targets, kept[i])
 			continue
@@ -220,19 +222,16 @@ func (t *target) answerSolicitation(in *Packet) (Packet, bool) {
 	return out, true
 }
 
-// State describes what is announced and what was seen. The caller owns the result.
+// State describes what is announced and what was seen. The caller must not change what the slices of interfaces hold.
 func (m *Machine) State() State {
 	s := State{Addresses: make([]AddressState, len(m.order)), Conflicts: m.listConflicts()}
 	for i, a := range m.order {
 		s.Addresses[i] = AddressState{
-			IP: a.ip, Phase: PhaseIdle,
+			IP: a.ip, Phase: PhaseIdle, Interfaces: a.names,
 			RequestsReceived: a.requests, ResponsesSent: a.responses, GratuitousSent: a.gratuitous,
 		}
 		if len(a.targets) > 0 {
 			s.Addresses[i].Phase = PhaseAnnouncing
-		}
-		for _, t := range a.targets {
-			s.Addresses[i].Interfaces = append(s.Addresses[i].Interfaces, t.link.Name)
 		}
 	}
 	return s

@@ -224,7 +224,7 @@ func TestState(t *testing.T) {
 	want := State{
 		Addresses: []AddressState{
 			{IP: ip6, Phase: PhaseAnnouncing, Interfaces: []string{"eth0"}, RequestsReceived: 1, ResponsesSent: 1},
-			{IP: ip4, Phase: PhaseIdle},
+			{IP: ip4, Phase: PhaseIdle, Interfaces: []string{}},
 		},
 		Conflicts: []Conflict{},
 	}
@@ -325,5 +325,14 @@ func BenchmarkSetUnchanged10k(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Set(start, w)
+	}
+}
+
+func BenchmarkState10k(b *testing.B) {
+	m := New(DefaultConfig())
+	m.Set(start, manyAddresses(5000))
+	b.ReportAllocs()
+	for b.Loop() {
+		m.State()
 	}
 }

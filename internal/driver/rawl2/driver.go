@@ -35,7 +35,8 @@ type Config struct {
 	Logger *slog.Logger
 	// L2 sets the times of announcements. Take l2.DefaultConfig and change what should differ.
 	L2 l2.Config
-	// Retry is the time until something that failed is tried again, unless Set comes first. Default 1 s.
+	// Retry is the time until a socket that failed is opened again, unless Set comes first. Default 200 ms. Joining
+	// groups is tried again after ten times that.
 	Retry time.Duration
 }
 
@@ -63,7 +64,7 @@ type errorKey struct {
 func New(cfg Config) *Driver {
 	return &Driver{
 		log:     cfg.Logger,
-		retry:   cmp.Or(cfg.Retry, time.Second),
+		retry:   cmp.Or(cfg.Retry, 200*time.Millisecond),
 		wake:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
 		machine: l2.New(cfg.L2),

@@ -68,7 +68,7 @@ func (m *memberships) run(ctx context.Context) {
 		}
 		again = nil
 		if !m.apply(groups) {
-			again = time.After(m.driver.retry)
+			again = time.After(10 * m.driver.retry)
 		}
 	}
 }
