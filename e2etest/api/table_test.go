@@ -44,6 +44,7 @@ func TestAPI(t *testing.T) {
 	t.Run("status", func(t *testing.T) { testStatus(t, client) })
 	t.Run("columns", func(t *testing.T) { testColumns(t, client, config) })
 	t.Run("limits", func(t *testing.T) { testLimits(t, client) })
+	t.Run("random", func(t *testing.T) { testRandom(t, client) })
 	t.Run("reapply", func(t *testing.T) { testReapply(t, client) })
 }
 
