@@ -58,7 +58,8 @@ type Result struct {
 //	AllocationFailed,       Trouble() says which, Reason.Text is the message;
 //	LoadBalancerFailed,     when Reason.Code or Reason.Text differs from
 //	AdditionalAssignFailed  the Service's condition heraldlb.io/Allocated.
-//	deprecatedAnnotation    Deprecated is not empty, under the same condition.
+//	deprecatedAnnotation    Deprecated is not empty, and Reason.Code or
+//	                        Reason.Text differs in the same way.
 //
 // All of them after the write has succeeded: after a conflict there is a new
 // snapshot and a new plan.

@@ -43,7 +43,7 @@ func (p *planner) keep(w *work) {
 func (p *planner) home(w *work, i int) (held, string) {
 	a := w.svc.Assigned[i]
 	in := p.pools.poolOf(a)
-	if in != nil && in.holds(a) && in.keeps(w.ns, w.svc.Labels) {
+	if in != nil && !in.leavesOut(a) && in.keeps(w.ns, w.svc.Labels) {
 		return held{addr: a, home: in}, ""
 	}
 	for _, name := range w.annotated(i) {
@@ -59,7 +59,7 @@ func (p *planner) home(w *work, i int) (held, string) {
 		return held{addr: a, frozen: true}, ""
 	case in == nil:
 		return held{}, "no pool contains it"
-	case !in.holds(a):
+	case in.leavesOut(a):
 		return held{}, in.skips(a)
 	}
 	return held{}, in.only()

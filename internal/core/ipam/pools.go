@@ -40,10 +40,9 @@ func (p *pool) keeps(ns *namespace, labels map[string]string) bool {
 		(len(p.Pin.ServiceSelectors) == 0 || lb.MatchesAny(p.Pin.ServiceSelectors, labels))
 }
 
-// holds reports whether a is an address that the pool may hand out.
-func (p *pool) holds(a netip.Addr) bool {
-	return p.Contains(a) && !(p.AvoidBuggyIPs && buggy(a))
-}
+// leavesOut reports whether the pool does not hand out a, which is in its
+// ranges.
+func (p *pool) leavesOut(a netip.Addr) bool { return p.AvoidBuggyIPs && buggy(a) }
 
 // poolIndex finds pools by name, by address and in the order of choice.
 type poolIndex struct {
@@ -132,7 +131,7 @@ func (x *poolIndex) indexRanges() {
 }
 
 // poolOf returns the valid pool in whose ranges a lies. It may be one that
-// skips a as buggy.
+// leaves a out as buggy.
 func (x *poolIndex) poolOf(a netip.Addr) *pool {
 	i, found := slices.BinarySearchFunc(x.ranges, a, func(r poolRange, a netip.Addr) int { return r.From.Compare(a) })
 	if !found {
@@ -147,7 +146,7 @@ func (x *poolIndex) poolOf(a netip.Addr) *pool {
 // frozenAt returns a frozen pool with a in its ranges, as far as they are known.
 func (x *poolIndex) frozenAt(a netip.Addr) *pool {
 	for _, p := range x.frozen {
-		if p.Contains(a) {
+		if p.space[familyOf(a)].contains(a) {
 			return p
 		}
 	}

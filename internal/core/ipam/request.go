@@ -109,7 +109,7 @@ func (x *poolIndex) askedAddress(w *work, a netip.Addr, only *pool) reason.Reaso
 			return because(reason.PoolInvalid, fmt.Sprintf("%s is in pool %q, which is invalid and hands out nothing", a, f.Name))
 		}
 		return because(reason.AddressNotInPool, fmt.Sprintf("%s is in no pool", a))
-	case !p.holds(a):
+	case p.leavesOut(a):
 		return because(reason.AddressNotInPool, p.skips(a))
 	case !p.admits(w.ns, w.svc.Labels):
 		return because(reason.PoolNotAllowed, fmt.Sprintf("%s is in a pool for others: %s", a, p.only()))

@@ -142,7 +142,7 @@ func (l *ledger) count(a netip.Addr, home *pool) {
 	if home != nil {
 		home.assigned[f]++
 	}
-	if p := l.pools.poolOf(a); p != nil && p.holds(a) {
+	if p := l.pools.poolOf(a); p != nil && !p.leavesOut(a) {
 		p.space[f].used++
 	}
 }

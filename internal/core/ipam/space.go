@@ -71,6 +71,12 @@ func newSpace(ranges []lb.Range, skipBuggy bool) space {
 	return s
 }
 
+// contains reports whether a lies in one of the ranges, buggy or not.
+func (s *space) contains(a netip.Addr) bool {
+	i, found := slices.BinarySearchFunc(s.ranges, a, func(r lb.Range, a netip.Addr) int { return r.From.Compare(a) })
+	return found || (i > 0 && s.ranges[i-1].Contains(a))
+}
+
 // full reports whether no address is free.
 func (s *space) full() bool { return s.used >= s.total }
 
