@@ -56,13 +56,14 @@ const (
 	MemberUp Kind = iota + 1
 	// MemberDown: Node is dead, or has left on purpose (Left).
 	MemberDown
-	// Message: Node has sent Data to all.
+	// Message: some member has sent Data to all.
 	Message
 	// FullState: Data is the full state of some member.
 	FullState
 )
 
-// Event is something that happened in the group of members.
+// Event is something that happened in the group of members. The Data of a
+// message or state is the consumer's to keep.
 type Event struct {
 	Kind Kind
 	Node lb.NodeName
