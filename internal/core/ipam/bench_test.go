@@ -69,17 +69,33 @@ func plan(b *testing.B, s lb.Snapshot, want int) {
 	}
 }
 
-// BenchmarkPlan10k plans 10,000 Services.
-func BenchmarkPlan10k(b *testing.B) {
-	const n = 10_000
-	mixed := append(pinnedPools(100), genericPool("10.2.0.0/16", "2001:db8::/64")...)
-	fresh := lb.Snapshot{Pools: mixed, Namespaces: namespaces(), Services: services(n, nil)}
-	b.Run("new", func(b *testing.B) { plan(b, fresh, n) })
-	b.Run("settled", func(b *testing.B) { plan(b, after(fresh, ipam.Plan(fresh)), n) })
+const tenThousand = 10_000
 
-	dual := lb.Snapshot{Pools: mixed, Namespaces: namespaces(), Services: services(n, func(_ int, svc *lb.Service) {
+// mixed is a cluster with pools for each namespace, which are too small, and a
+// big one for everybody.
+func mixed(edit func(i int, svc *lb.Service)) lb.Snapshot {
+	return lb.Snapshot{
+		Pools:      append(pinnedPools(100), genericPool("10.2.0.0/16", "2001:db8::/64")...),
+		Namespaces: namespaces(),
+		Services:   services(tenThousand, edit),
+	}
+}
+
+// BenchmarkPlan10k plans 10,000 Services from nothing.
+func BenchmarkPlan10k(b *testing.B) { plan(b, mixed(nil), tenThousand) }
+
+// BenchmarkSettled10k plans 10,000 Services that have all they want.
+func BenchmarkSettled10k(b *testing.B) {
+	snap := mixed(nil)
+	plan(b, after(snap, ipam.Plan(snap)), tenThousand)
+}
+
+// BenchmarkHard10k plans 10,000 Services that make more work than others.
+func BenchmarkHard10k(b *testing.B) {
+	const n = tenThousand
+	dual := mixed(func(_ int, svc *lb.Service) {
 		svc.Families, svc.FamilyPolicy = []lb.Family{lb.IPv4, lb.IPv6}, lb.PreferDualStack
-	})}
+	})
 	b.Run("dual", func(b *testing.B) { plan(b, dual, 2*n) })
 
 	full := lb.Snapshot{Pools: pinnedPools(100), Namespaces: namespaces(), Services: services(n, func(i int, svc *lb.Service) {

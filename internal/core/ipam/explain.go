@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -79,26 +80,28 @@ func (w *work) success() reason.Reason {
 	return because(reason.AddressAssigned, w.describe())
 }
 
-// describe lists what w has.
+// describe lists what w has. It is written for every Service in every plan.
 func (w *work) describe() string {
-	var parts []string
+	text := make([]byte, 0, 64)
 	for _, f := range w.want.list() {
 		h := &w.have[f]
 		if !h.addr.IsValid() {
 			continue
 		}
-		text := h.addr.String()
-		switch {
-		case h.home == nil:
-			text += " from a pool that cannot be read now"
-		case h.frozen:
-			text += fmt.Sprintf(" from pool %q, which is invalid now", h.home.Name)
-		default:
-			text += ` from pool "` + h.home.Name + `"`
+		if len(text) > 0 {
+			text = append(text, " and "...)
 		}
-		parts = append(parts, text)
+		text = h.addr.AppendTo(text)
+		if h.home == nil {
+			text = append(text, " from a pool that cannot be read now"...)
+			continue
+		}
+		text = strconv.AppendQuote(append(text, " from pool "...), h.home.Name)
+		if h.frozen {
+			text = append(text, ", which is invalid now"...)
+		}
 	}
-	return strings.Join(parts, " and ")
+	return string(text)
 }
 
 // keeps is the end of a sentence of bad news.

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go4.org/netipx"
-
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/lb"
 )
@@ -277,17 +275,24 @@ func parseSelector(value string) lb.Selector {
 	return s
 }
 
-func parseRange(text string) (lb.Range, error) {
-	if strings.Contains(text, "/") {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return lb.Range{}, err
+func parseRange(text string) (r lb.Range, err error) {
+	if from, to, ok := strings.Cut(text, "-"); ok {
+		if r.From, err = netip.ParseAddr(from); err == nil {
+			r.To, err = netip.ParseAddr(to)
 		}
-		r := netipx.RangeOfPrefix(prefix.Masked())
-		return lb.Range{From: r.From(), To: r.To()}, nil
+		return r, err
 	}
-	r, err := netipx.ParseIPRange(text)
-	return lb.Range{From: r.From(), To: r.To()}, err
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return r, err
+	}
+	last := prefix.Masked().Addr().AsSlice()
+	for bit := prefix.Bits(); bit < len(last)*8; bit++ {
+		last[bit/8] |= 0x80 >> (bit % 8)
+	}
+	r.From = prefix.Masked().Addr()
+	r.To, _ = netip.AddrFromSlice(last)
+	return r, nil
 }
 
 // snapshot is the cluster as a planner sees it.

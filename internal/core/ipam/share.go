@@ -30,6 +30,7 @@ type ledger struct {
 	pools   *poolIndex
 	slots   map[netip.Addr]*slot
 	sharers map[sharing]*sharers
+	spare   []slot // allocated by the hundred
 }
 
 // sharing is what Services that share an address must agree on.
@@ -115,7 +116,8 @@ func (s *slot) canShare(w *work) bool {
 func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
 	s := l.slots[a]
 	if s == nil {
-		s = &slot{first: w, home: home, key: w.svc.SharingKey, backend: w.svc.BackendKey}
+		s = l.newSlot()
+		*s = slot{first: w, home: home, key: w.svc.SharingKey, backend: w.svc.BackendKey}
 		l.slots[a] = s
 		l.count(a, home)
 		if s.key != "" {
@@ -135,6 +137,15 @@ func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
 	for _, p := range w.svc.Ports {
 		s.ports[p] = w
 	}
+}
+
+func (l *ledger) newSlot() *slot {
+	if len(l.spare) == 0 {
+		l.spare = make([]slot, 256)
+	}
+	s := &l.spare[0]
+	l.spare = l.spare[1:]
+	return s
 }
 
 func (l *ledger) count(a netip.Addr, home *pool) {
