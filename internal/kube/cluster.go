@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
@@ -52,7 +53,8 @@ type Options struct {
 	// ServiceGone gets every Service that left the cache: deleted, or no longer
 	// of type LoadBalancer. It must not block. Optional.
 	ServiceGone func(*corev1.Service)
-	// ShutdownTimeout is how long running tasks get to end; default 20 s.
+	// ShutdownTimeout is how long running tasks get to end; default 8 s, which is
+	// within the grace period of the Pods.
 	ShutdownTimeout time.Duration
 	// Logger is required.
 	Logger *slog.Logger
@@ -99,30 +101,7 @@ func New(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	shutdown := o.ShutdownTimeout
-	if shutdown == 0 {
-		shutdown = 20 * time.Second
-	}
-	health := "0"
-	if o.HealthPort != 0 {
-		health = net.JoinHostPort("", strconv.Itoa(o.HealthPort))
-	}
-	mgr, err := manager.New(cfg, manager.Options{
-		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(atLeastInfo{o.Logger.Handler()}),
-		HealthProbeBindAddress:        health,
-		Metrics:                       metricsserver.Options{BindAddress: "0"}, // served by telemetry, from its own registry
-		GracefulShutdownTimeout:       &shutdown,
-		LeaderElection:                o.Lease != "",
-		LeaderElectionID:              o.Lease,
-		LeaderElectionNamespace:       o.Namespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 new(leaseDuration),
-		RenewDeadline:                 new(renewDeadline),
-		RetryPeriod:                   new(retryPeriod),
-		// The manager's client would read from a cache of its own and fill it.
-		NewClient: func(*rest.Config, client.Options) (client.Client, error) { return direct, nil },
-	})
+	mgr, err := newManager(cfg, o, scheme, direct)
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
@@ -140,6 +119,35 @@ func New(o Options) (*Cluster, error) {
 		sink:        &corev1client.EventSinkImpl{Interface: core.Events("")},
 	}
 	return c, c.addOwnTasks()
+}
+
+// newManager returns the manager: leader election, health, and the life of
+// tasks. It is not used for caches, clients or metrics.
+func newManager(cfg *rest.Config, o Options, scheme *runtime.Scheme, direct client.Client) (manager.Manager, error) {
+	shutdown := o.ShutdownTimeout
+	if shutdown == 0 {
+		shutdown = 8 * time.Second
+	}
+	health := "0"
+	if o.HealthPort != 0 {
+		health = net.JoinHostPort("", strconv.Itoa(o.HealthPort))
+	}
+	return manager.New(cfg, manager.Options{
+		Scheme:                        scheme,
+		Logger:                        logr.FromSlogHandler(atLeastInfo{o.Logger.Handler()}),
+		HealthProbeBindAddress:        health,
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // served by telemetry, from its own registry
+		GracefulShutdownTimeout:       &shutdown,
+		LeaderElection:                o.Lease != "",
+		LeaderElectionID:              o.Lease,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(leaseDuration),
+		RenewDeadline:                 new(renewDeadline),
+		RetryPeriod:                   new(retryPeriod),
+		// The manager's client would read from a cache of its own and fill it.
+		NewClient: func(*rest.Config, client.Options) (client.Client, error) { return direct, nil },
+	})
 }
 
 func (c *Cluster) addOwnTasks() error {

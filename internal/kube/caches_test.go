@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	fcache "k8s.io/client-go/tools/cache/testing"
+
+	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+)
+
+// server is an API server for the kinds of a test. Each kind can be away, as
+// if its CustomResourceDefinition was missing.
+type server struct {
+	sources map[string]*fcache.FakeControllerSource
+	away    map[string]*atomic.Bool
+}
+
+func newServer(kinds []Kind) *server {
+	s := &server{sources: map[string]*fcache.FakeControllerSource{}, away: map[string]*atomic.Bool{}}
+	for _, k := range kinds {
+		s.sources[k.String()] = fcache.NewFakeControllerSource()
+		s.away[k.String()] = &atomic.Bool{}
+	}
+	return s
+}
+
+func (s *server) connect(k Kind) (cache.ListerWatcher, error) {
+	source, away := s.sources[k.String()], s.away[k.String()]
+	notFound := apierrors.NewNotFound(schema.GroupResource{Group: k.gvk.Group, Resource: k.resource}, "")
+	return &cache.ListWatch{
+		ListFunc: func(o metav1.ListOptions) (runtime.Object, error) {
+			if away.Load() {
+				return nil, notFound
+			}
+			return source.List(o)
+		},
+		WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) {
+			if away.Load() {
+				return nil, notFound
+			}
+			if o.SendInitialEvents != nil {
+				return nil, errors.New("streaming lists are not supported here")
+			}
+			return source.Watch(o)
+		},
+		DisableChunking: true,
+	}, nil
+}
+
+// fixture is a running Caches.
+type fixture struct {
+	*Caches
+	server *server
+	pokes  atomic.Int32
+	gone   chan string
+}
+
+func start(t *testing.T, kinds []Kind, prepare func(*server)) *fixture {
+	t.Helper()
+	f := &fixture{server: newServer(kinds), gone: make(chan string, 100)}
+	if prepare != nil {
+		prepare(f.server)
+	}
+	c, err := newCaches(kinds, f.server.connect, slog.New(slog.DiscardHandler),
+		func() { f.pokes.Add(1) }, func(s *corev1.Service) { f.gone <- s.Name })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Caches = c
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		for _, source := range f.server.sources {
+			source.Shutdown()
+		}
+	})
+	return f
+}
+
+// settle lets everything happen that is on its way.
+func settle() {
+	time.Sleep(2 * time.Minute) // longer than every back-off, in the bubble's time
+	synctest.Wait()
+}
+
+func testPool(name string) *v1beta1.IPAddressPool {
+	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "herald", Name: name}}
+}
+
+func poolNames(t *testing.T, f *fixture) []string {
+	t.Helper()
+	o, err := f.read()
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	var out []string
+	for _, p := range o.Pools {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+func wantMissing(t *testing.T, f *fixture, kinds ...string) {
+	t.Helper()
+	o, err := f.read()
+	var ns *NotSyncedError
+	if !errors.As(err, &ns) {
+		t.Fatalf("read: error %v, want NotSyncedError", err)
+	}
+	if diff := cmp.Diff(kinds, ns.Missing); diff != "" {
+		t.Errorf("missing kinds (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(snapshot.Objects{}, o); diff != "" {
+		t.Errorf("a partial reading was returned (-want +got):\n%s", diff)
+	}
+}
+
+const poolKind = "IPAddressPool.metallb.io"
+
+func TestCachesReadEverything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, ControllerKinds(), func(s *server) {
+			s.sources[poolKind].Add(testPool("a"))
+			s.sources["Node"].Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+		})
+		settle()
+		if diff := cmp.Diff([]string{"a"}, poolNames(t, f)); diff != "" {
+			t.Errorf("pools (-want +got):\n%s", diff)
+		}
+		if f.pokes.Load() == 0 {
+			t.Error("nobody was told")
+		}
+	})
+}
+
+func TestCachesMissingKindAtStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, ControllerKinds(), func(s *server) { s.away[poolKind].Store(true) })
+		settle()
+		wantMissing(t, f, poolKind)
+
+		f.server.sources[poolKind].Add(testPool("a"))
+		f.server.away[poolKind].Store(false)
+		settle()
+		if diff := cmp.Diff([]string{"a"}, poolNames(t, f)); diff != "" {
+			t.Errorf("pools after the definition was installed (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestCachesKindDeletedLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, ControllerKinds(), func(s *server) { s.sources[poolKind].Add(testPool("a")) })
+		settle()
+		pokes := f.pokes.Load()
+		f.server.away[poolKind].Store(true)
+		f.server.sources[poolKind].ResetWatch()
+		settle()
+		wantMissing(t, f, poolKind)
+		if f.pokes.Load() == pokes {
+			t.Error("nobody was told that the kind is gone")
+		}
+
+		f.server.sources[poolKind].Add(testPool("b"))
+		f.server.away[poolKind].Store(false)
+		settle()
+		if got := poolNames(t, f); len(got) != 2 {
+			t.Errorf("pools after the definition came back: %v, want a and b", got)
+		}
+	})
+}
+
+func TestCachesLostWatchKeepsTheReading(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, ControllerKinds(), func(s *server) { s.sources[poolKind].Add(testPool("a")) })
+		settle()
+		f.server.sources[poolKind].ResetWatch()
+		if diff := cmp.Diff([]string{"a"}, poolNames(t, f)); diff != "" {
+			t.Errorf("pools (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestCachesWakeOnlyForWhatMatters(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+		f := start(t, ControllerKinds(), func(s *server) { s.sources["Node"].Add(node.DeepCopy()) })
+		settle()
+		before := f.pokes.Load()
+		heartbeat := node.DeepCopy()
+		heartbeat.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}
+		f.server.sources["Node"].Modify(heartbeat)
+		settle()
+		if n := f.pokes.Load() - before; n != 0 {
+			t.Errorf("a heartbeat woke the loop %d times", n)
+		}
+		labelled := node.DeepCopy()
+		labelled.Labels = map[string]string{"zone": "a"}
+		f.server.sources["Node"].Modify(labelled)
+		settle()
+		if n := f.pokes.Load() - before; n != 1 {
+			t.Errorf("a new label woke the loop %d times, want 1", n)
+		}
+	})
+}
+
+func TestCachesTellOfServicesThatLeave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+		f := start(t, ControllerKinds(), func(s *server) { s.sources["Service"].Add(svc) })
+		settle()
+		f.server.sources["Service"].Delete(svc)
+		settle()
+		select {
+		case name := <-f.gone:
+			if name != "web" {
+				t.Errorf("Service %q left, want web", name)
+			}
+		default:
+			t.Error("nobody was told that the Service left")
+		}
+	})
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/heraldlb/herald/internal/kube"
+)
+
+// recorder is a Sync that writes down when it was called, from the start of
+// the test.
+type recorder struct {
+	start time.Time
+	calls []time.Duration
+	takes time.Duration
+	again time.Duration
+	err   error
+}
+
+func (r *recorder) sync(context.Context) (time.Duration, error) {
+	r.calls = append(r.calls, time.Since(r.start))
+	time.Sleep(r.takes)
+	return r.again, r.err
+}
+
+// run runs a Loop during the given time. It must be called in a bubble.
+func run(t *testing.T, r *recorder, o kube.LoopOptions, d time.Duration, script func(*kube.Loop)) []time.Duration {
+	t.Helper()
+	r.start = time.Now()
+	o.Sync = r.sync
+	l := kube.NewLoop(o)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- l.Run(ctx) }()
+	go script(l)
+	time.Sleep(d)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	return r.calls
+}
+
+const ms = time.Millisecond
+
+func TestLoopFirstEventAtOnceThenBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := run(t, &recorder{}, kube.LoopOptions{Interval: 40 * ms}, 1500*ms, func(l *kube.Loop) {
+			time.Sleep(time.Second)
+			for range 100 { // one event every ms
+				l.Poke()
+				time.Sleep(ms)
+			}
+		})
+		want := []time.Duration{0, 1000 * ms, 1040 * ms, 1080 * ms, 1120 * ms}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopEventDuringCallLeadsToOneMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := run(t, &recorder{takes: 200 * ms}, kube.LoopOptions{Interval: 40 * ms}, time.Second, func(l *kube.Loop) {
+			time.Sleep(50 * ms)
+			l.Poke()
+			l.Poke()
+		})
+		if diff := cmp.Diff([]time.Duration{0, 200 * ms}, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopRepairs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := run(t, &recorder{}, kube.LoopOptions{Repair: 10 * time.Minute}, 35*time.Minute, func(*kube.Loop) {})
+		if len(got) != 4 {
+			t.Fatalf("%d calls in 35 minutes, want 4: %v", len(got), got)
+		}
+		for i := 1; i < len(got); i++ {
+			if d := got[i] - got[i-1]; d < 9*time.Minute || d > 10*time.Minute {
+				t.Errorf("call %d came after %v, want 9 to 10 minutes", i, d)
+			}
+		}
+	})
+}
+
+func TestLoopAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := run(t, &recorder{again: time.Second}, kube.LoopOptions{}, 2500*ms, func(*kube.Loop) {})
+		if diff := cmp.Diff([]time.Duration{0, time.Second, 2 * time.Second}, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopBacksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := kube.LoopOptions{RetryFirst: time.Second, RetryMax: 8 * time.Second}
+		got := run(t, &recorder{err: errors.New("no")}, o, 40*time.Second, func(*kube.Loop) {})
+		want := []time.Duration{1, 2, 4, 8, 8, 8}
+		if len(got) != len(want)+1 {
+			t.Fatalf("%d calls, want %d: %v", len(got), len(want)+1, got)
+		}
+		for i, w := range want {
+			d := got[i+1] - got[i]
+			if d < w*time.Second || d > w*time.Second*11/10 {
+				t.Errorf("retry %d after %v, want %ds and up to 10%% more", i+1, d, w)
+			}
+		}
+	})
+}
+
+func TestLoopEventDoesNotWaitForBackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := kube.LoopOptions{RetryFirst: time.Minute}
+		got := run(t, &recorder{err: errors.New("no")}, o, time.Second, func(l *kube.Loop) {
+			time.Sleep(500 * ms)
+			l.Poke()
+		})
+		if diff := cmp.Diff([]time.Duration{0, 500 * ms}, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopLooksOftenWhileCachesAreNotSynced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{err: &kube.NotSyncedError{Missing: []string{"IPAddressPool.metallb.io"}}}
+		got := run(t, r, kube.LoopOptions{RetryFirst: time.Second}, time.Minute, func(*kube.Loop) {})
+		if len(got) < 50 {
+			t.Errorf("%d calls in a minute, want about one a second", len(got))
+		}
+	})
+}
