@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 )
 
@@ -20,9 +19,9 @@ func plainSerializer() runtime.NegotiatedSerializer {
 	return serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
 }
 
-// testColumns: what kubectl get prints. Columns after "|" are printed with -o wide only.
-func testColumns(t *testing.T, client dynamic.Interface, config *rest.Config) {
-	plain, err := rest.UnversionedRESTClientFor(withDefaults(config))
+// columns: what kubectl get prints. Columns after "|" are printed with -o wide only.
+func (s suite) columns(t *testing.T) {
+	plain, err := rest.UnversionedRESTClientFor(withDefaults(s.config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +100,7 @@ func testColumns(t *testing.T, client dynamic.Interface, config *rest.Config) {
 	} {
 		u := object(t, c.manifest)
 		t.Run(u.GetKind()+" "+u.GroupVersionKind().Version, func(t *testing.T) {
-			objects, created := create(t, client, c.manifest)
+			objects, created := create(t, s.client, c.manifest)
 			created.Object["status"] = object(t, "status: "+c.status).Object["status"]
 			if _, err := objects.UpdateStatus(t.Context(), created, metav1.UpdateOptions{}); err != nil {
 				t.Fatal(err)

@@ -11,11 +11,11 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// testLimits: the largest objects the schema allows are also cheap enough for the API server, which stops rules that
+// limits: the largest objects the schema allows are also cheap enough for the API server, which stops rules that
 // take too many steps.
-func testLimits(t *testing.T, client dynamic.Interface) {
-	t.Run("pool", func(t *testing.T) { testPoolLimits(t, client) })
-	t.Run("communities", func(t *testing.T) { testCommunityLimits(t, client) })
+func (s suite) limits(t *testing.T) {
+	t.Run("pool", s.poolLimits)
+	t.Run("communities", s.communityLimits)
 }
 
 // dryCreate says what the API server would say.
@@ -27,7 +27,7 @@ func dryCreate(t *testing.T, client dynamic.Interface, manifest string) error {
 	return err
 }
 
-func testCommunityLimits(t *testing.T, client dynamic.Interface) {
+func (s suite) communityLimits(t *testing.T) {
 	const most = 200
 	var aliases, values []string
 	for i := range most {
@@ -43,17 +43,17 @@ func testCommunityLimits(t *testing.T, client dynamic.Interface) {
 		return "{apiVersion: metallb.io/v1beta1, kind: BGPAdvertisement, metadata: {name: limit}, spec: {communities: [" + strings.Join(of, ", ") + "]}}"
 	}
 	for name, manifest := range map[string]string{"aliases": community(aliases), "communities": advertisement(values)} {
-		if err := dryCreate(t, client, manifest); err != nil {
+		if err := dryCreate(t, s.client, manifest); err != nil {
 			t.Errorf("the most %s: %.600v", name, err)
 		}
 	}
 	aliases[most-1] = `{name: ` + fmt.Sprintf("a%0127d", 0) + `, value: "1:1"}`
-	if err := dryCreate(t, client, community(aliases)); err == nil || !strings.Contains(err.Error(), "is there more than once") {
+	if err := dryCreate(t, s.client, community(aliases)); err == nil || !strings.Contains(err.Error(), "is there more than once") {
 		t.Errorf("the first name again at the end: %.600v", err)
 	}
 }
 
-func testPoolLimits(t *testing.T, client dynamic.Interface) {
+func (s suite) poolLimits(t *testing.T) {
 	// Up to this many ranges are compared with each other (api/internal/crdgen).
 	const compared, most = 150, 1000
 	prefix := func(i int) string { return fmt.Sprintf("10.%d.%d.0/24", i/250, i%250) }
@@ -99,7 +99,7 @@ func testPoolLimits(t *testing.T, client dynamic.Interface) {
 			for i := range c.count {
 				addresses = append(addresses, `"`+c.at(i)+`"`)
 			}
-			err := dryCreate(t, client, fmt.Sprintf("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: limit}, spec: {addresses: [%s]}}",
+			err := dryCreate(t, s.client, fmt.Sprintf("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: limit}, spec: {addresses: [%s]}}",
 				strings.Join(addresses, ", ")))
 			switch {
 			case c.says == "" && err != nil:

@@ -11,13 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"k8s.io/client-go/dynamic"
 )
 
-// testRandom: the API server and a plain second implementation agree on random pools. Addresses are taken from few bits,
+// random: the API server and a plain second implementation agree on random pools. Addresses are taken from few bits,
 // so that about half of the pools are wrong. SEED repeats a run.
-func testRandom(t *testing.T, client dynamic.Interface) {
+func (s suite) random(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv("SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -35,7 +33,7 @@ func testRandom(t *testing.T, client dynamic.Interface) {
 		}
 		wrong := overlap(addresses)
 		count[wrong]++
-		err := dryCreate(t, client, fmt.Sprintf("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: random}, spec: {addresses: [\"%s\"]}}",
+		err := dryCreate(t, s.client, fmt.Sprintf("{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: random}, spec: {addresses: [\"%s\"]}}",
 			strings.Join(addresses, `", "`)))
 		said := err != nil && strings.Contains(err.Error(), "overlaps with")
 		if said != wrong || (err != nil && !said) {

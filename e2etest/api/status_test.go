@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 )
 
 // minimal has one right object of every kind.
@@ -24,24 +23,24 @@ var minimal = []string{
 	`{apiVersion: metallb.io/v1beta1, kind: Community, metadata: {name: min}}`,
 }
 
-func setCondition(u *unstructured.Unstructured, kind, status, reason, message string) {
+func setValid(u *unstructured.Unstructured, status, reason, message string) {
 	conditions := []any{map[string]any{
-		"type": kind, "status": status, "reason": reason, "message": message,
+		"type": "Valid", "status": status, "reason": reason, "message": message,
 		"lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": u.GetGeneration(),
 	}}
 	_ = unstructured.SetNestedSlice(u.Object, conditions, "status", "conditions") // no error: status is a map or absent
 }
 
-// testStatus: the status is written on its own, and the rest is not changed by that, nor the status by the rest.
-func testStatus(t *testing.T, client dynamic.Interface) {
+// status: the status is written on its own, and the rest is not changed by that, nor the status by the rest.
+func (s suite) status(t *testing.T) {
 	for _, m := range minimal {
 		u := object(t, m)
 		t.Run(u.GetKind(), func(t *testing.T) {
-			objects, created := create(t, client, m)
+			objects, created := create(t, s.client, m)
 			want := created.DeepCopy()
 
 			// Through the object itself, a status is ignored.
-			setCondition(created, "Valid", "True", "Valid", "")
+			setValid(created, "True", "Valid", "")
 			got, err := objects.Update(t.Context(), created, metav1.UpdateOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -51,7 +50,7 @@ func testStatus(t *testing.T, client dynamic.Interface) {
 			}
 
 			// Through the status, everything else is.
-			setCondition(got, "Valid", "False", "Overlap", "in words")
+			setValid(got, "False", "Overlap", "in words")
 			_ = unstructured.SetNestedField(got.Object, map[string]any{}, "spec")
 			got, err = objects.UpdateStatus(t.Context(), got, metav1.UpdateOptions{})
 			if err != nil {
@@ -70,17 +69,17 @@ func testStatus(t *testing.T, client dynamic.Interface) {
 
 			// A decision made on an old object is refused.
 			want.SetResourceVersion(created.GetResourceVersion())
-			setCondition(want, "Valid", "True", "Valid", "")
+			setValid(want, "True", "Valid", "")
 			if _, err := objects.UpdateStatus(t.Context(), want, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
 				t.Errorf("a status with an old resource version: want a conflict, got %v", err)
 			}
 		})
 	}
-	t.Run("values", func(t *testing.T) { testStatusValues(t, client) })
+	t.Run("values", s.statusValues)
 }
 
-// testStatusValues: what the programs write is taken, and a wrong state is not.
-func testStatusValues(t *testing.T, client dynamic.Interface) {
+// statusValues: what the programs write is taken, and a wrong state is not.
+func (s suite) statusValues(t *testing.T) {
 	for _, c := range []struct {
 		manifest, status string
 		rejected         string
@@ -103,7 +102,7 @@ func testStatusValues(t *testing.T, client dynamic.Interface) {
 			`{bfdState: up}`, `status.bfdState: Unsupported value: "up"`},
 	} {
 		t.Run(c.manifest+c.status, func(t *testing.T) {
-			objects, u := create(t, client, c.manifest)
+			objects, u := create(t, s.client, c.manifest)
 			want := object(t, "status: "+c.status).Object["status"].(map[string]any)
 			u.Object["status"] = want
 			got, err := objects.UpdateStatus(t.Context(), u, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 )
 
 // testCase is one section of a file in testdata.
@@ -27,6 +28,12 @@ type testCase struct {
 	content map[string]any
 }
 
+// suite is what all tests share: one API server. Its methods are the tests.
+type suite struct {
+	config *rest.Config
+	client dynamic.Interface
+}
+
 // TestAPI needs one server for all; its parts do not depend on each other.
 func TestAPI(t *testing.T) {
 	t.Parallel()
@@ -35,20 +42,21 @@ func TestAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := suite{config: config, client: client}
 	// First, since it begins with other definitions.
-	t.Run("stored", func(t *testing.T) { testStored(t, client) })
+	t.Run("stored", s.stored)
 
 	install(t, client, readCRDs(t))
-	t.Run("objects", func(t *testing.T) { testObjects(t, client) })
-	t.Run("versions", func(t *testing.T) { testVersions(t, client) })
-	t.Run("status", func(t *testing.T) { testStatus(t, client) })
-	t.Run("columns", func(t *testing.T) { testColumns(t, client, config) })
-	t.Run("limits", func(t *testing.T) { testLimits(t, client) })
-	t.Run("random", func(t *testing.T) { testRandom(t, client) })
-	t.Run("reapply", func(t *testing.T) { testReapply(t, client) })
+	t.Run("objects", s.objects)
+	t.Run("versions", s.versions)
+	t.Run("status", s.status)
+	t.Run("columns", s.columns)
+	t.Run("limits", s.limits)
+	t.Run("random", s.random)
+	t.Run("reapply", s.reapply)
 }
 
-func testObjects(t *testing.T, client dynamic.Interface) {
+func (s suite) objects(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -60,7 +68,7 @@ func testObjects(t *testing.T, client dynamic.Interface) {
 			for i, c := range readCases(t, file) {
 				count[c.want]++
 				t.Run(c.name, func(t *testing.T) {
-					runCase(t, client, c, fmt.Sprintf("case-%d", i))
+					runCase(t, s.client, c, fmt.Sprintf("case-%d", i))
 				})
 			}
 			if count["accepted"] == 0 || count["rejected"] == 0 {
@@ -110,6 +118,7 @@ func take(m map[string]any, key string) any {
 }
 
 func runCase(t *testing.T, client dynamic.Interface, c testCase, name string) {
+	t.Helper()
 	u := &unstructured.Unstructured{Object: c.content}
 	u.SetName(name)
 	u.SetNamespace("default")

@@ -4,7 +4,7 @@ package api
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +51,7 @@ func create(t *testing.T, client dynamic.Interface, manifest string) (dynamic.Re
 }
 
 func remove(t *testing.T, objects dynamic.ResourceInterface, name string) {
+	t.Helper()
 	err := objects.Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Errorf("delete %s: %v", name, err)
@@ -61,9 +62,9 @@ func peers(client dynamic.Interface, version string) dynamic.ResourceInterface {
 	return client.Resource(schema.GroupVersionResource{Group: "metallb.io", Version: version, Resource: "bgppeers"}).Namespace("default")
 }
 
-// testVersions: what is written in one version of BGPPeer is read in the other, and writing it back loses nothing, though
+// versions: what is written in one version of BGPPeer is read in the other, and writing it back loses nothing, though
 // no webhook converts.
-func testVersions(t *testing.T, client dynamic.Interface) {
+func (s suite) versions(t *testing.T) {
 	const old = `
 apiVersion: metallb.io/v1beta1
 kind: BGPPeer
@@ -100,8 +101,8 @@ spec:
 		{"current", current, "v1beta2", "v1beta1"},
 	} {
 		t.Run("written as "+c.written, func(t *testing.T) {
-			_, created := create(t, client, c.manifest)
-			read, err := peers(client, c.other).Get(t.Context(), c.name, metav1.GetOptions{})
+			_, created := create(t, s.client, c.manifest)
+			read, err := peers(s.client, c.other).Get(t.Context(), c.name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,10 +114,10 @@ spec:
 			}
 
 			read.SetLabels(map[string]string{"changed": "yes"})
-			if _, err := peers(client, c.other).Update(t.Context(), read, metav1.UpdateOptions{}); err != nil {
+			if _, err := peers(s.client, c.other).Update(t.Context(), read, metav1.UpdateOptions{}); err != nil {
 				t.Fatalf("write back as %s: %v", c.other, err)
 			}
-			back, err := peers(client, c.written).Get(t.Context(), c.name, metav1.GetOptions{})
+			back, err := peers(s.client, c.written).Get(t.Context(), c.name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,14 +131,14 @@ spec:
 	}
 }
 
-// testReapply: applying the same definitions again changes nothing for the objects that are there.
-func testReapply(t *testing.T, client dynamic.Interface) {
-	objects, before := create(t, client, `
+// reapply: applying the same definitions again changes nothing for the objects that are there.
+func (s suite) reapply(t *testing.T) {
+	objects, before := create(t, s.client, `
 apiVersion: metallb.io/v1beta1
 kind: IPAddressPool
 metadata: {name: kept}
 spec: {addresses: [192.0.2.0/24]}`)
-	install(t, client, readCRDs(t))
+	install(t, s.client, readCRDs(t))
 	after, err := objects.Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -151,11 +152,11 @@ spec: {addresses: [192.0.2.0/24]}`)
 	}
 }
 
-// testStored: objects that were stored under definitions without our rules can still be changed, get a status, and be
+// stored: objects that were stored under definitions without our rules can still be changed, get a status, and be
 // deleted, when ours are installed over them: this is what happens to a cluster that changes to Herald.
-func testStored(t *testing.T, client dynamic.Interface) {
+func (s suite) stored(t *testing.T) {
 	crds := readCRDs(t)
-	install(t, client, permissive(t, crds))
+	install(t, s.client, permissive(t, crds))
 	manifests := map[string]string{
 		"a pool with overlapping ranges": `
 apiVersion: metallb.io/v1beta1
@@ -190,10 +191,10 @@ spec: {communities: [{value: "1:2:3"}, {name: a, value: x}]}`,
 	}
 	stored := map[string]dynamic.ResourceInterface{}
 	for name, m := range manifests {
-		stored[name], _ = create(t, client, m)
+		stored[name], _ = create(t, s.client, m)
 	}
-	install(t, client, crds)
-	rulesApply(t, client)
+	install(t, s.client, crds)
+	rulesApply(t, s.client)
 
 	for name, objects := range stored {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +207,7 @@ spec: {communities: [{value: "1:2:3"}, {name: a, value: x}]}`,
 			if err != nil {
 				t.Fatalf("change a label: %v", err)
 			}
-			setCondition(u, "Valid", "False", "Invalid", "it was stored before the rules")
+			setValid(u, "False", "Invalid", "it was stored before the rules")
 			if _, err := objects.UpdateStatus(t.Context(), u, metav1.UpdateOptions{}); err != nil {
 				t.Errorf("write the status: %v", err)
 			}
@@ -242,7 +243,10 @@ func rulesApply(t *testing.T, client dynamic.Interface) {
 			if apierrors.IsInvalid(err) {
 				return nil
 			}
-			return fmt.Errorf("want a rejection, got %v", err)
+			if err == nil {
+				err = errors.New("it was accepted")
+			}
+			return err
 		})
 	}
 }

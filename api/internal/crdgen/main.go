@@ -17,11 +17,11 @@ import (
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: crdgen CRD-DIR CHART-DIR")
-		os.Exit(2)
+		os.Exit(2) //nolint:forbidigo // main ends the program
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "crdgen:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // main ends the program
 	}
 }
 
