@@ -104,7 +104,12 @@ func (d *demo) inspect(ctx context.Context) error {
 		`jsonpath={.status.conditions[?(@.type=="heraldlb.io/Announced")].status}`); err != nil {
 		return err
 	}
-	return d.kubectl(ctx, "describe", "service", service)
+	if err := d.kubectl(ctx, "describe", "service", service); err != nil {
+		return err
+	}
+	// kubectl describe does not print the conditions of a Service.
+	return d.kubectl(ctx, "get", "service", service, "-o",
+		`jsonpath={range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}`)
 }
 
 // podPattern finds who answered.
@@ -249,6 +254,9 @@ func (d *demo) kubectl(ctx context.Context, args ...string) error {
 	}
 	shown := slices.Clone(args)
 	for i, a := range shown {
+		if strings.ContainsAny(a, " {") {
+			shown[i] = "'" + a + "'"
+		}
 		if rel, err := filepath.Rel(d.opts.Root, a); err == nil && filepath.IsAbs(a) {
 			shown[i] = rel
 		}

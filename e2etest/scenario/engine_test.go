@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -111,13 +112,16 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-type fakeOverlaps struct{ d time.Duration }
+type fakeOverlaps struct {
+	d     time.Duration
+	heard int
+}
 
 func (f fakeOverlaps) Overlaps() ([]checker.Overlap, error) {
 	return []checker.Overlap{{From: time.Unix(0, 0), To: time.Unix(0, 0).Add(f.d)}}, nil
 }
 func (f fakeOverlaps) Explain(o checker.Overlap) string { return fmt.Sprint(o.Duration()) }
-func (f fakeOverlaps) Heard() int                       { return 1 }
+func (f fakeOverlaps) Heard() int                       { return f.heard }
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
@@ -133,9 +137,14 @@ func TestJudge(t *testing.T) {
 		{5 * time.Second, defaultOverlap, true, true},
 		{50 * time.Millisecond, defaultOverlap, true, false},
 	} {
-		if err := judge(fakeOverlaps{tc.saw}, tc.limit, tc.expected, "a reason"); (err == nil) != tc.ok {
+		s := &session{opts: Options{Trace: io.Discard}, limit: tc.limit, expected: tc.expected, announced: true}
+		if err := s.judge(fakeOverlaps{tc.saw, 1}); (err == nil) != tc.ok {
 			t.Errorf("overlap %v, limit %v, expected %v: %v, want success %v", tc.saw, tc.limit, tc.expected, err, tc.ok)
 		}
+	}
+	s := &session{opts: Options{Trace: io.Discard}, limit: defaultOverlap, announced: true}
+	if err := s.judge(fakeOverlaps{0, 0}); err == nil {
+		t.Error("a checker that heard nobody proves nothing")
 	}
 }
 

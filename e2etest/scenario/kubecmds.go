@@ -3,7 +3,6 @@
 package scenario
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -66,11 +65,8 @@ func (s *session) kubectl(ctx context.Context, args ...string) (string, error) {
 			args[i] = s.script.MkAbs(args[i])
 		}
 	}
-	out, errOut, err := r.lab.Kubectl(ctx, nil, args...)
-	if err != nil {
-		return string(out), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out, bytes.TrimSpace(errOut))
-	}
-	return string(out), nil
+	out, _, err := r.lab.Kubectl(ctx, nil, args...) // the error has standard error in it
+	return string(out), err
 }
 
 func apply(ctx context.Context, s *session, args []string) (string, error) {
@@ -154,6 +150,7 @@ func owner(ctx context.Context, s *session, args []string) (string, error) {
 		return nil
 	})
 	s.script.Setenv("owner", node)
+	s.announced = s.announced || err == nil
 	return node + "\n", err
 }
 

@@ -121,7 +121,7 @@ func endLab(ctx context.Context, s *session, args []string) (string, error) {
 			return "", fmt.Errorf("no lab %q", args[0])
 		}
 	}
-	if err := judge(r.watcher, s.limit, s.expected, s.why); err != nil {
+	if err := s.judge(r.watcher); err != nil {
 		return "", err
 	}
 	before, err := traces(r)

@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ type session struct {
 	limit    time.Duration
 	expected bool
 	why      string
+	// announced means that somebody announced an address: then the checker must have heard it.
+	announced bool
 }
 
 // running is a lab with everything that watches it.
@@ -75,9 +78,12 @@ func (s *session) up(ctx context.Context, key string, o lab.Options) error {
 	o.Name = labName(s.name, key)
 	o.Root = s.opts.Root
 	o.Progress = s.opts.Trace
+	o.StateDir = cmp.Or(os.Getenv("HERALD_LAB_DIR"), "/run/herald-lab")
 	l, err := lab.Up(ctx, o)
 	if err != nil {
-		return err
+		// What was started is gone, but its logs stay for a while.
+		kept := os.CopyFS(filepath.Join(s.dir, key, "logs"), os.DirFS(filepath.Join(o.StateDir, o.Name, lab.LogsDir)))
+		return errors.Join(err, kept)
 	}
 	r := &running{key: key, lab: l, stop: func() error { return nil }}
 	s.labs[key], s.current = r, r
@@ -254,7 +260,7 @@ func (s *session) verdict() []error {
 		if r.watcher == nil {
 			continue
 		}
-		if err := judge(r.watcher, s.limit, s.expected, s.why); err != nil {
+		if err := s.judge(r.watcher); err != nil {
 			errs = append(errs, fmt.Errorf("lab %s: %w", key, err))
 		}
 	}
@@ -268,18 +274,22 @@ type overlaps interface {
 	Heard() int
 }
 
-func judge(w overlaps, limit time.Duration, expected bool, why string) error {
+func (s *session) judge(w overlaps) error {
 	os, err := w.Overlaps()
 	if err != nil {
 		return fmt.Errorf("two-owners checker: %w", err)
 	}
 	longest, _ := checker.Longest(os)
+	fmt.Fprintf(s.opts.Trace, "%7.1fs %s: the two-owners checker heard %d answers; longest overlap %v\n",
+		time.Since(s.begun).Seconds(), s.name, w.Heard(), longest.Duration().Round(time.Millisecond))
 	switch {
-	case expected && longest.Duration() <= limit:
+	case s.announced && w.Heard() == 0:
+		return errors.New("the two-owners checker has heard nobody, though an address was announced: its verdict means nothing")
+	case s.expected && longest.Duration() <= s.limit:
 		return fmt.Errorf("two owners were expected (%s), but the checker, which heard %d answers, saw none for longer than %v",
-			why, w.Heard(), limit)
-	case !expected && longest.Duration() > limit:
-		return fmt.Errorf("two owners of one address for longer than %v:\n%s", limit, w.Explain(longest))
+			s.why, w.Heard(), s.limit)
+	case !s.expected && longest.Duration() > s.limit:
+		return fmt.Errorf("two owners of one address for longer than %v:\n%s", s.limit, w.Explain(longest))
 	}
 	return nil
 }
