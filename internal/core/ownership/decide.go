@@ -18,7 +18,9 @@ import (
 // rank orders nodes for an address: the lowest rank comes first. It is the
 // order of MetalLB, so that a cluster which switches keeps its owners.
 func rank(node lb.NodeName, address string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(string(node) + "#" + address))
+	var buf [128]byte
+	b := append(append(append(buf[:0], node...), '#'), address...)
+	return sha256.Sum256(b)
 }
 
 // before reports whether a comes before b in the hash order of an address.
@@ -103,11 +105,32 @@ func (c claim) doubtful() time.Time {
 // score, then hash. A node that does not claim in time is passed over: it may
 // not know of the Service.
 func (m *Machine) elect(g *group) lb.NodeName {
+	turn := m.turn(g)
+	if turn == 0 {
+		return m.first(g)
+	}
 	order := m.order(g)
 	if len(order) == 0 {
 		return ""
 	}
-	return order[m.turn(g)%len(order)]
+	return order[turn%len(order)]
+}
+
+// first is the first of order, without sorting the rest.
+func (m *Machine) first(g *group) lb.NodeName {
+	var best announce.Candidate
+	var bestRank [sha256.Size]byte
+	key := g.Key.String()
+	for _, c := range g.Candidates {
+		if best.Node != "" && c.Score < best.Score || !m.eligible(g, c.Node) {
+			continue
+		}
+		r := rank(c.Node, key)
+		if best.Node == "" || c.Score > best.Score || bytes.Compare(r[:], bestRank[:]) < 0 {
+			best, bestRank = c, r
+		}
+	}
+	return best.Node
 }
 
 // turn counts how many nodes have let their time to claim pass.
@@ -144,14 +167,16 @@ func (m *Machine) order(g *group) []lb.NodeName {
 
 // decideAll brings every group up to date that something has happened to.
 func (m *Machine) decideAll() {
-	keys := maps.Keys(m.dirty)
 	if m.allDirty {
-		keys = maps.Keys(m.groups)
 		m.stopUngrouped()
-	}
-	for _, key := range slices.SortedFunc(keys, netip.Addr.Compare) {
-		if g, ok := m.groups[key]; ok {
+		for _, g := range m.sorted {
 			m.decide(g)
+		}
+	} else {
+		for _, key := range slices.SortedFunc(maps.Keys(m.dirty), netip.Addr.Compare) {
+			if g, ok := m.groups[key]; ok {
+				m.decide(g)
+			}
 		}
 	}
 	clear(m.dirty)

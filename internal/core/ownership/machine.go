@@ -4,7 +4,6 @@ package ownership
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -53,6 +52,7 @@ type Machine struct {
 	heard    map[lb.NodeName]bool // from whom; see hear
 
 	groups    map[netip.Addr]*group // by key; nil: not told yet
+	sorted    []*group              // the same, by key
 	byAddress map[netip.Addr]*group // by address, and by key
 	claims    map[netip.Addr]claim
 	strays    map[netip.Addr]time.Time // claimed addresses in no group, since when
@@ -152,9 +152,10 @@ func elapsed(from, to time.Time) time.Duration {
 // SetGroups gives the groups of the newest plan. Until it is called the first
 // time, the node publishes no record and can own nothing.
 func (m *Machine) SetGroups(groups []announce.Group) {
-	old := m.groups
+	old, before := m.groups, m.sorted
 	m.groups = make(map[netip.Addr]*group, len(groups))
 	m.byAddress = make(map[netip.Addr]*group, len(groups))
+	m.sorted = make([]*group, 0, len(groups))
 	for _, g := range groups {
 		next := &group{Group: g}
 		if prev, ok := old[g.Key]; ok {
@@ -162,15 +163,17 @@ func (m *Machine) SetGroups(groups []announce.Group) {
 			next.Group = g
 		}
 		m.groups[g.Key] = next
+		m.sorted = append(m.sorted, next)
 		m.byAddress[g.Key] = next
 		for _, ip := range g.Addresses {
 			m.byAddress[ip] = next
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(old), netip.Addr.Compare) {
-		if _, ok := m.groups[key]; !ok {
-			delete(m.waiting, key)
-			m.reportOwner(old[key], "")
+	slices.SortFunc(m.sorted, func(a, b *group) int { return a.Key.Compare(b.Key) })
+	for _, g := range before {
+		if _, ok := m.groups[g.Key]; !ok {
+			delete(m.waiting, g.Key)
+			m.reportOwner(g, "")
 		}
 	}
 	for ip := range m.claims {

@@ -16,6 +16,9 @@ func (m *Machine) Ready() Ready {
 		return Ready{} // without a time nothing can be decided
 	}
 	m.decideAll()
+	for _, a := range m.ready.Start { // announced anyway
+		delete(m.disputed, a.IP)
+	}
 	for _, ip := range slices.SortedFunc(maps.Keys(m.disputed), netip.Addr.Compare) {
 		if _, is := m.answering[ip]; is && m.disputed[ip] {
 			m.ready.Announce = append(m.ready.Announce, ip)

@@ -12,9 +12,7 @@ package sim
 
 import (
 	"container/heap"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -64,7 +62,7 @@ func DefaultConfig(seed uint64) Config {
 // Cluster is a number of nodes at one moment of simulated time.
 type Cluster struct {
 	cfg    Config
-	rng    *rand.Rand
+	rng    random
 	start  time.Time
 	now    time.Time
 	events events
@@ -92,7 +90,7 @@ func New(cfg Config) *Cluster {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return &Cluster{
 		cfg: cfg, start: start, now: start,
-		rng:   rand.New(rand.NewPCG(cfg.Seed, 1)),
+		rng:   random{state: cfg.Seed},
 		watch: newWatch(),
 	}
 }
@@ -183,7 +181,7 @@ func (c *Cluster) SetInterfaces(name lb.NodeName, up ...string) {
 	n := c.node(name)
 	n.interfaces = up
 	if n.machine != nil {
-		c.input(n, func(m *ownership.Machine) { m.SetInterfaces(up) })
+		c.input(n, func(m *ownership.Machine) { m.SetInterfaces(n.interfaces) })
 	}
 }
 
@@ -231,194 +229,6 @@ func cmpNames(a, b lb.NodeName) int {
 		return 1
 	}
 	return 0
-}
-
-// input gives a machine something and does what comes of it, in the order that
-// ownership.Ready asks for.
-func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
-	if n.frozen {
-		n.inbox = append(n.inbox, func() { c.input(n, give) })
-		return
-	}
-	n.machine.Tick(c.now)
-	give(n.machine)
-	r := n.machine.Ready()
-	for _, ip := range r.Stop {
-		delete(n.answers, ip)
-	}
-	for _, msg := range r.Send {
-		c.broadcast(n, msg)
-	}
-	for _, a := range r.Start {
-		n.answers[a.IP] = true
-	}
-	if len(r.StopLast) > 0 {
-		c.at(50*time.Millisecond, n, func() {
-			for _, ip := range r.StopLast {
-				delete(n.answers, ip)
-			}
-		})
-	}
-	if r.Resync {
-		for i, p := range c.connectedTo(n) {
-			if i < 3 {
-				c.exchange(n, p)
-			}
-		}
-	}
-}
-
-func (c *Cluster) ticks(n *node) {
-	c.at(c.draw(Span{0, ownership.TickInterval}), n, func() { c.tick(n) })
-}
-
-func (c *Cluster) tick(n *node) {
-	if !n.frozen {
-		c.input(n, func(*ownership.Machine) {})
-	}
-	c.at(ownership.TickInterval, n, func() { c.tick(n) })
-}
-
-func (c *Cluster) syncs(n *node) {
-	c.at(c.draw(Span{c.cfg.SyncEvery / 2, c.cfg.SyncEvery}), n, func() {
-		if peers := c.connectedTo(n); len(peers) > 0 && !n.frozen {
-			c.exchange(n, peers[c.rng.IntN(len(peers))])
-		}
-		c.syncs(n)
-	})
-}
-
-// exchange is a push/pull: reliable, both ways.
-func (c *Cluster) exchange(a, b *node) {
-	for _, pair := range [][2]*node{{a, b}, {b, a}} {
-		state := pair[0].machine.State()
-		to := pair[1]
-		c.at(c.draw(c.cfg.Delay), to, func() { c.receive(to, state) })
-	}
-}
-
-func (c *Cluster) receive(to *node, data []byte) {
-	c.input(to, func(m *ownership.Machine) {
-		if err := m.Receive(data); err != nil {
-			panic(fmt.Sprintf("sim: %s cannot read a message: %v", to.name, err))
-		}
-	})
-}
-
-// broadcast sends to all that the sender sees; a lost packet is repeated.
-func (c *Cluster) broadcast(from *node, msg []byte) {
-	for _, to := range c.connectedTo(from) {
-		if !from.sees[to] {
-			continue
-		}
-		delay := c.draw(c.cfg.Delay)
-		for try := 0; c.rng.IntN(100) < c.cfg.Loss; try++ {
-			if try == c.cfg.Repeats {
-				delay = -1
-				break
-			}
-			delay += c.cfg.RepeatAfter
-		}
-		if delay >= 0 {
-			c.at(delay, to, func() { c.receive(to, msg) })
-		}
-	}
-}
-
-func (c *Cluster) connected(a, b *node) bool {
-	return a.machine != nil && b.machine != nil && !a.frozen && !b.frozen && a.side == b.side
-}
-
-func (c *Cluster) connectedTo(n *node) []*node {
-	var out []*node
-	for _, p := range c.nodes {
-		if p != n && c.connected(n, p) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// rewire schedules what nodes will find out about each other.
-func (c *Cluster) rewire() {
-	for _, a := range c.nodes {
-		if a.machine == nil || a.frozen {
-			continue
-		}
-		for _, b := range c.nodes {
-			if a == b || a.pending[b] || c.connected(a, b) == a.sees[b] {
-				continue
-			}
-			a.pending[b] = true
-			wait := c.cfg.Detect
-			if c.connected(a, b) {
-				wait = c.cfg.Rejoin
-			}
-			c.at(c.draw(wait), a, func() { c.realize(a, b) })
-		}
-	}
-}
-
-// realize tells a what is true of b now.
-func (c *Cluster) realize(a, b *node) {
-	delete(a.pending, b)
-	conn := c.connected(a, b)
-	switch {
-	case a.frozen || conn == a.sees[b]:
-	case !conn:
-		a.sees[b] = false
-		c.input(a, func(m *ownership.Machine) { m.Down(b.name) })
-	default:
-		c.meet(a, b)
-		c.meet(b, a)
-		c.exchange(a, b)
-	}
-}
-
-func (c *Cluster) meet(a, b *node) {
-	if !a.sees[b] {
-		a.sees[b] = true
-		c.input(a, func(m *ownership.Machine) { m.Up(b.name) })
-	}
-}
-
-func (c *Cluster) draw(s Span) time.Duration {
-	return s.Min + time.Duration(c.rng.Int64N(int64(s.Max-s.Min)+1))
-}
-
-// at does something on a node later, unless the node is restarted before.
-func (c *Cluster) at(d time.Duration, n *node, do func()) {
-	life := n.life
-	c.seq++
-	heap.Push(&c.events, event{at: c.now.Add(d), seq: c.seq, do: func() {
-		if n.life == life && n.machine != nil {
-			do()
-		}
-	}})
-}
-
-type event struct {
-	at  time.Time
-	seq int
-	do  func()
-}
-
-// events is a heap by time, then age.
-type events []event
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	if e[i].at.Equal(e[j].at) {
-		return e[i].seq < e[j].seq
-	}
-	return e[i].at.Before(e[j].at)
-}
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	last := (*e)[len(*e)-1]
-	*e = (*e)[:len(*e)-1]
-	return last
 }
 
 // Answering lists who answers for an address, by name.
