@@ -2,13 +2,14 @@
 
 // Package lab runs a real Kubernetes cluster without containers, in network namespaces of one Linux machine, as root.
 //
-//	           supervisor: PID 1 of its own PID, mount and network namespaces
-//	 ------------------------------ bridge "lan" ------------------------------
-//	 |            |             |             |             |             |
-//	cp          node1         node2         node3        client1       router1
-//	etcd        agent         agent         agent
-//	apiserver   kube-proxy    kube-proxy    kube-proxy
-//	kcm, sched  Pods          Pods          Pods
+//	supervisor: PID 1 of its own PID, mount and network namespaces
+//
+//	            ---------------- bridge "lan" -----------------
+//	            |            |             |          |
+//	           cp           node1         node2      client1    ... router1
+//	           etcd         agent         (same)
+//	           apiserver    kube-proxy
+//	           kcm, sched   Pods
 //
 // Everything lives below the supervisor. When it ends, in whatever way, the kernel ends all of it: no process, no
 // interface, no mount and no address of a lab can be left behind, and two labs may use the same addresses side by side.

@@ -125,7 +125,7 @@ func (l *Lab) NetnsPath(where string) (string, error) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("lab %s: no place %q (or it is powered off): want node1, client1, cp, lan, ...", l.name, where)
+			return "", fmt.Errorf("lab %s: no place %q (or it is powered off): want cp, lan, node1, client1 or another", l.name, where)
 		}
 		return "", fmt.Errorf("lab %s: %w", l.name, err)
 	}

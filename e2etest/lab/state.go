@@ -23,7 +23,7 @@ const (
 	BinDir         = "bin" // first in PATH of commands inside the lab
 )
 
-// DetachWord, written to the supervisor's standard input, lets the lab outlive its parent.
+// DetachWord is written to the supervisor's standard input. It lets the lab outlive its parent.
 const DetachWord = "detach"
 
 // Report is one line of JSON from a starting supervisor.

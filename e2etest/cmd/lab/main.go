@@ -28,31 +28,35 @@ func main() {
 }
 
 func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
 	if len(args) > 0 {
 		switch args[0] {
 		case boot.Role:
 			return boot.Main(args[1:])
 		case supervisor.Role:
-			return supervisor.Main(args[1:])
+			return supervisor.Main(ctx, args[1:])
 		case agent.Role:
-			return agent.Main(args[1:])
+			return agent.Main(ctx, args[1:])
 		case container.Role:
 			return container.Main()
 		case echo.Role:
-			return echo.Main(args[1:])
+			return echo.Main(ctx, args[1:])
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
 	cmd := newCommand()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
 		return exit.ExitCode() // the program's own message has been seen
 	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
-		return 1
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "lab: interrupted")
+		return 130
 	}
-	return 0
+	fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+	return 1
 }

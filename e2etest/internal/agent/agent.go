@@ -72,9 +72,9 @@ type Agent struct {
 }
 
 // Main runs an agent; the one argument is the file of its Config.
-func Main(args []string) int {
+func Main(ctx context.Context, args []string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(context.Background(), log, args); err != nil {
+	if err := run(ctx, log, args); err != nil {
 		log.Error("agent ends", "err", err)
 		return 1
 	}

@@ -23,9 +23,9 @@ import (
 // kubeletPort is where the API server expects a kubelet, for kubectl logs.
 const kubeletPort = 10250
 
-// warn writes a warning event about a Pod; a lost one does not matter.
-func (a *Agent) warn(pod *corev1.Pod, reason, message string) {
-	a.log.Warn(reason, "pod", pod.Namespace+"/"+pod.Name, "message", message)
+// warn writes a warning event about a Pod; a lost one does not matter. The one about an end must outlive it.
+func (a *Agent) warn(ctx context.Context, pod *corev1.Pod, reason, message string) {
+	a.log.Warn("pod", "reason", reason, "pod", pod.Namespace+"/"+pod.Name, "message", message)
 	now := metav1.Now()
 	event := &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -38,7 +38,7 @@ func (a *Agent) warn(pod *corev1.Pod, reason, message string) {
 		Source: corev1.EventSource{Component: "kubelet", Host: a.cfg.Node},
 	}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if _, err := a.client.CoreV1().Events(pod.Namespace).Create(ctx, event, metav1.CreateOptions{}); err != nil {
 			a.log.Warn("write event", "err", err)

@@ -164,16 +164,15 @@ func (a *Agent) assertReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	want := a.nodeObject().Status
+	want := a.nodeObject().Status.Conditions
 	current := map[corev1.NodeConditionType]corev1.ConditionStatus{}
 	for _, c := range node.Status.Conditions {
 		current[c.Type] = c.Status
 	}
-	for _, c := range want.Conditions {
+	for _, c := range want {
 		// Taking NetworkUnavailable back would undo what a test has set on purpose.
 		if c.Type != corev1.NodeNetworkUnavailable && current[c.Type] != c.Status {
-			want.NodeInfo = node.Status.NodeInfo
-			node.Status.Conditions = mergeConditions(node.Status.Conditions, want.Conditions)
+			node.Status.Conditions = mergeConditions(node.Status.Conditions, want)
 			_, err = a.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 			return err
 		}

@@ -85,7 +85,7 @@ func (r *runner) probe(ctx context.Context, p *container.Process, kind string, p
 			return false
 		}
 		if err != nil && v.failures == 1 && r.snapshot().ready {
-			r.w.agent.warn(r.vols.facts.pod, "Unhealthy", fmt.Sprintf("%s probe failed: %v", kind, err))
+			r.w.agent.warn(ctx, r.vols.facts.pod, "Unhealthy", fmt.Sprintf("%s probe failed: %v", kind, err))
 		}
 		if kind == "Readiness" && !r.snapshot().ready {
 			wait = min(wait, eagerProbe)

@@ -93,7 +93,7 @@ func (r *runner) run(ctx context.Context) int {
 		if backOff > 0 {
 			text := fmt.Sprintf("back-off %s restarting container %s", backOff, r.spec.Name)
 			r.wait("CrashLoopBackOff", text)
-			r.w.agent.warn(r.w.current(), "BackOff", text)
+			r.w.agent.warn(ctx, r.w.current(), "BackOff", text)
 			if !r.w.pause(backOff) {
 				return code
 			}
@@ -150,7 +150,7 @@ func (r *runner) once(ctx context.Context) (int, error) {
 	p, err := container.Start(r.w.agent.cfg.Self, r.w.net.netns, spec, log)
 	if err != nil {
 		fmt.Fprintf(log, "lab: %v\n", err)
-		r.w.agent.warn(pod, "Failed", err.Error())
+		r.w.agent.warn(ctx, pod, "Failed", err.Error())
 		r.ended(began, id, 128, 0, "StartError", err.Error())
 		return 128, nil
 	}
@@ -202,7 +202,7 @@ func (r *runner) watch(ctx context.Context, p *container.Process) (code, signal 
 	case <-done:
 	case why = <-r.unhealthy:
 		grace = r.w.grace()
-		r.w.agent.warn(r.vols.facts.pod, "Killing", why)
+		r.w.agent.warn(ctx, r.vols.facts.pod, "Killing", why)
 	case <-r.w.stop:
 		grace = r.w.grace()
 	}
@@ -222,7 +222,7 @@ func (r *runner) terminate(ctx context.Context, p *container.Process, grace time
 	if hook := r.spec.Lifecycle; hook != nil && hook.PreStop != nil {
 		hookCtx, cancel := context.WithTimeout(ctx, grace)
 		if err := r.preStop(hookCtx, p, hook.PreStop); err != nil {
-			r.w.agent.warn(r.vols.facts.pod, "FailedPreStopHook", err.Error())
+			r.w.agent.warn(ctx, r.vols.facts.pod, "FailedPreStopHook", err.Error())
 		}
 		cancel()
 	}

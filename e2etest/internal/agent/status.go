@@ -57,7 +57,7 @@ func (w *worker) status() podState {
 // podStatus computes the status a kubelet would report. old is the status so far, for the times of unchanged
 // conditions and for the readiness gates of others.
 func podStatus(pod *corev1.Pod, s podState) corev1.PodStatus {
-	out := corev1.PodStatus{StartTime: &s.started, Phase: phase(pod, s)}
+	out := corev1.PodStatus{StartTime: &s.started, Phase: phase(s)}
 	if len(s.nodeIPs) > 0 {
 		out.HostIP = s.nodeIPs[0].String()
 	}
@@ -99,7 +99,7 @@ func podStatus(pod *corev1.Pod, s podState) corev1.PodStatus {
 }
 
 // phase follows the rules of the Pod lifecycle.
-func phase(pod *corev1.Pod, s podState) corev1.PodPhase {
+func phase(s podState) corev1.PodPhase {
 	running, failed := false, false
 	for _, c := range s.containers {
 		if c.init && !c.sidecar {

@@ -146,7 +146,7 @@ func (w *worker) runContainers(ctx context.Context) {
 	pod := w.current()
 	dir := filepath.Join(base, "pods", string(pod.UID))
 	defer os.RemoveAll(dir)
-	net, ok := w.setUpNetwork()
+	net, ok := w.setUpNetwork(ctx)
 	if !ok {
 		return
 	}
@@ -212,13 +212,13 @@ func (w *worker) runInit(ctx context.Context, inits []*runner, running *sync.Wai
 	return true
 }
 
-func (w *worker) setUpNetwork() (*podNetwork, bool) {
+func (w *worker) setUpNetwork(ctx context.Context) (*podNetwork, bool) {
 	for {
 		net, err := w.agent.connect(w.current())
 		if err == nil {
 			return net, true
 		}
-		w.waiting("FailedCreatePodSandBox", err)
+		w.waiting(ctx, "FailedCreatePodSandBox", err)
 		if !w.pause(retryDelay) {
 			return nil, false
 		}
@@ -237,7 +237,7 @@ func (w *worker) setUpVolumes(ctx context.Context, v *volumes) bool {
 			return true
 		}
 		if delay == retryDelay {
-			w.waiting("FailedMount", err)
+			w.waiting(ctx, "FailedMount", err)
 		}
 		if !w.pause(delay) {
 			return false
@@ -246,13 +246,13 @@ func (w *worker) setUpVolumes(ctx context.Context, v *volumes) bool {
 }
 
 // waiting makes the reason visible: in the status, and once as an event.
-func (w *worker) waiting(reason string, err error) {
+func (w *worker) waiting(ctx context.Context, reason string, err error) {
 	w.mu.Lock()
 	fresh := w.message != err.Error()
 	w.message = err.Error()
 	w.mu.Unlock()
 	if fresh {
-		w.agent.warn(w.current(), reason, err.Error())
+		w.agent.warn(ctx, w.current(), reason, err.Error())
 		w.poke()
 	}
 }

@@ -30,8 +30,8 @@ import (
 const Role = "echo"
 
 // Main serves until SIGTERM. The arguments are what to listen on: tcp/80, udp/53, ...
-func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+func Main(ctx context.Context, args []string) int {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	who := fmt.Sprintf("pod=%s\nnamespace=%s\nnode=%s\n", os.Getenv("LAB_POD"), os.Getenv("LAB_NAMESPACE"), os.Getenv("LAB_NODE"))
 	if err := serve(ctx, who, args); err != nil {
@@ -106,8 +106,8 @@ func serveUDP(ctx context.Context, who, port string) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		_, client, err := conn.ReadFrom(buffer)
-		if ctx.Err() != nil {
-			return nil
+		if errors.Is(err, net.ErrClosed) {
+			return nil // by us, see above
 		}
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 )
 
 // listen opens the control socket and the socket that leads to the API server.
-func (s *Supervisor) listen(stop context.CancelCauseFunc) error {
+func (s *Supervisor) listen(ctx context.Context, stop context.CancelCauseFunc) error {
 	control, err := net.Listen("unix", filepath.Join(s.dir, lab.ControlSocket))
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
@@ -36,12 +36,12 @@ func (s *Supervisor) listen(stop context.CancelCauseFunc) error {
 	})
 	mux.HandleFunc("POST /v1/down", func(http.ResponseWriter, *http.Request) { stop(errDown) })
 	go func() { _ = http.Serve(control, mux) }()
-	go s.forward(api)
+	go s.forward(ctx, api)
 	return nil
 }
 
 // forward joins each connection to one to the API server.
-func (s *Supervisor) forward(l net.Listener) {
+func (s *Supervisor) forward(ctx context.Context, l net.Listener) {
 	dial := wire.Dialer(wire.Path(s.plan.cp.name))
 	for {
 		near, err := l.Accept()
@@ -51,7 +51,7 @@ func (s *Supervisor) forward(l net.Listener) {
 		}
 		go func() {
 			defer near.Close()
-			far, err := dial(context.Background(), "tcp", s.plan.apiServer())
+			far, err := dial(ctx, "tcp", s.plan.apiServer())
 			if err != nil {
 				s.log.Error("API socket", "err", err)
 				return

@@ -116,13 +116,10 @@ func (s *Supervisor) waitInstalled(ctx context.Context) error {
 	}
 	s.say("waiting for the Pods in %s", s.opts.Namespace)
 	err := until(ctx, 100*time.Millisecond, nil, func() (bool, error) {
-		deployments, err := s.client.AppsV1().Deployments(s.opts.Namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return false, nil
-		}
-		sets, err := s.client.AppsV1().DaemonSets(s.opts.Namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return false, nil
+		deployments, err1 := s.client.AppsV1().Deployments(s.opts.Namespace).List(ctx, metav1.ListOptions{})
+		sets, err2 := s.client.AppsV1().DaemonSets(s.opts.Namespace).List(ctx, metav1.ListOptions{})
+		if err1 != nil || err2 != nil {
+			return false, nil // asked again in a moment
 		}
 		if len(deployments.Items)+len(sets.Items) == 0 {
 			return false, fmt.Errorf("nothing runs in namespace %s: neither a Deployment nor a DaemonSet was installed",
@@ -134,7 +131,7 @@ func (s *Supervisor) waitInstalled(ctx context.Context) error {
 		return false, s.crashing(ctx)
 	})
 	if ctx.Err() != nil {
-		return fmt.Errorf("Pods in %s are not ready in time\n%s", s.opts.Namespace, s.explainPods())
+		return fmt.Errorf("waiting for the Pods in %s: not ready in time\n%s", s.opts.Namespace, s.explainPods(ctx))
 	}
 	return err
 }
@@ -161,12 +158,12 @@ func rolledOut(deployments []appsv1.Deployment, sets []appsv1.DaemonSet) bool {
 func (s *Supervisor) crashing(ctx context.Context) error {
 	pods, err := s.client.CoreV1().Pods(s.opts.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // asked again in a moment
 	}
 	for _, p := range pods.Items {
 		for _, c := range p.Status.ContainerStatuses {
 			if c.RestartCount >= tooManyRestarts && !c.Ready {
-				return fmt.Errorf("a container in %s keeps crashing\n%s", s.opts.Namespace, s.explainPods())
+				return fmt.Errorf("a container in %s keeps crashing\n%s", s.opts.Namespace, s.explainPods(ctx))
 			}
 		}
 	}
@@ -174,8 +171,8 @@ func (s *Supervisor) crashing(ctx context.Context) error {
 }
 
 // explainPods lists each Pod that is not ready with the end of its logs.
-func (s *Supervisor) explainPods() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func (s *Supervisor) explainPods(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	pods, err := s.client.CoreV1().Pods(s.opts.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -212,7 +212,7 @@ func (s *Supervisor) waitNodes(ctx context.Context) error {
 	err := until(ctx, 100*time.Millisecond, machines, func() (bool, error) {
 		list, err := s.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // asked again in a moment
 		}
 		for _, h := range s.plan.nodes {
 			i := slices.IndexFunc(list.Items, func(n corev1.Node) bool { return n.Name == h.name })

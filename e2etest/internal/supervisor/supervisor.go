@@ -56,7 +56,7 @@ type Supervisor struct {
 }
 
 // Main runs a lab; the one argument is its state directory.
-func Main(args []string) int {
+func Main(ctx context.Context, args []string) int {
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "serve: this is started by the lab only")
 		return 1
@@ -64,7 +64,7 @@ func Main(args []string) int {
 	report := json.NewEncoder(os.Stdout)
 	s, err := newSupervisor(args[0], report)
 	if err == nil {
-		err = s.run(context.Background())
+		err = s.run(ctx)
 	}
 	if err != nil {
 		_ = report.Encode(lab.Report{Error: err.Error()})
@@ -145,13 +145,14 @@ func (s *Supervisor) cleanUp() error {
 }
 
 func (s *Supervisor) start(ctx context.Context, stop context.CancelCauseFunc) error {
+	serving := ctx // the sockets outlive the start
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	s.say("building the network: %d nodes, %d clients, %s", len(s.plan.nodes), len(s.plan.clients), join(s.plan.lan))
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if err := s.listen(stop); err != nil {
+	if err := s.listen(serving, stop); err != nil {
 		return err
 	}
 	s.say("starting etcd and kube-apiserver")
@@ -225,6 +226,6 @@ func (s *Supervisor) publish() error {
 // say reports progress to whoever started the lab.
 func (s *Supervisor) say(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	s.log.Info(text)
+	s.log.Info("progress", "step", text)
 	_ = s.report.Encode(lab.Report{Progress: text}) // a reader that is gone has ended us anyway
 }
