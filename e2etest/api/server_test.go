@@ -194,12 +194,12 @@ func readCRDs(t *testing.T) []*unstructured.Unstructured {
 	return out
 }
 
-// install creates or replaces definitions, and waits until the API server serves this content of them.
-func install(t *testing.T, client dynamic.Interface, crds []*unstructured.Unstructured) {
+// install applies definitions in the name of a manager, and waits until the API server serves this content of them.
+func install(t *testing.T, client dynamic.Interface, manager string, crds []*unstructured.Unstructured) {
 	t.Helper()
 	for _, crd := range crds {
 		eventually(t, "take "+crd.GetName(), func(ctx context.Context) error {
-			_, err := client.Resource(crdResource).Apply(ctx, crd.GetName(), crd, metav1.ApplyOptions{FieldManager: "test", Force: true})
+			_, err := client.Resource(crdResource).Apply(ctx, crd.GetName(), crd, metav1.ApplyOptions{FieldManager: manager, Force: true})
 			if apierrors.IsInvalid(err) {
 				t.Fatalf("%s: %v", crd.GetName(), err)
 			}

@@ -46,7 +46,7 @@ func TestAPI(t *testing.T) {
 	// First, since it begins with other definitions.
 	t.Run("stored", s.stored)
 
-	install(t, client, readCRDs(t))
+	install(t, client, "herald", readCRDs(t))
 	t.Run("objects", s.objects)
 	t.Run("versions", s.versions)
 	t.Run("status", s.status)

@@ -5,6 +5,8 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
@@ -138,7 +141,7 @@ apiVersion: metallb.io/v1beta1
 kind: IPAddressPool
 metadata: {name: kept}
 spec: {addresses: [192.0.2.0/24]}`)
-	install(t, s.client, readCRDs(t))
+	install(t, s.client, "herald", readCRDs(t))
 	after, err := objects.Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +159,7 @@ spec: {addresses: [192.0.2.0/24]}`)
 // deleted, when ours are installed over them: this is what happens to a cluster that changes to Herald.
 func (s suite) stored(t *testing.T) {
 	crds := readCRDs(t)
-	install(t, s.client, permissive(t, crds))
+	install(t, s.client, "another", permissive(t, crds))
 	manifests := map[string]string{
 		"a pool with overlapping ranges": `
 apiVersion: metallb.io/v1beta1
@@ -193,7 +196,8 @@ spec: {communities: [{value: "1:2:3"}, {name: a, value: x}]}`,
 	for name, m := range manifests {
 		stored[name], _ = create(t, s.client, m)
 	}
-	install(t, s.client, crds)
+	replaceWebhook(t, s.client, crds)
+	install(t, s.client, "herald", crds)
 	rulesApply(t, s.client)
 
 	for name, objects := range stored {
@@ -216,7 +220,7 @@ spec: {communities: [{value: "1:2:3"}, {name: a, value: x}]}`,
 
 	t.Run("a wrong pool keeps its wrong ranges while another field changes", func(t *testing.T) {
 		patch := []byte(`{"spec":{"autoAssign":false}}`)
-		u, err := stored["a pool with overlapping ranges"].Patch(t.Context(), "stored", "application/merge-patch+json", patch, metav1.PatchOptions{})
+		u, err := stored["a pool with overlapping ranges"].Patch(t.Context(), "stored", types.MergePatchType, patch, metav1.PatchOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,6 +228,23 @@ spec: {communities: [{value: "1:2:3"}, {name: a, value: x}]}`,
 			t.Error("autoAssign is still true")
 		}
 	})
+}
+
+// replaceWebhook does what a user must do before Herald's definitions can be applied over ones with a conversion webhook,
+// and shows that they are refused before, rather than taken with a webhook that nobody serves.
+func replaceWebhook(t *testing.T, client dynamic.Interface, crds []*unstructured.Unstructured) {
+	t.Helper()
+	i := slices.IndexFunc(crds, func(u *unstructured.Unstructured) bool { return u.GetName() == "bgppeers.metallb.io" })
+	options := metav1.ApplyOptions{FieldManager: "herald", Force: true}
+	_, err := client.Resource(crdResource).Apply(t.Context(), crds[i].GetName(), crds[i], options)
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "should not be set when strategy is not set to Webhook") {
+		t.Errorf("applied over a webhook: want a rejection that says so, got %v", err)
+	}
+	patch := []byte(`[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]`)
+	_, err = client.Resource(crdResource).Patch(t.Context(), crds[i].GetName(), types.JSONPatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // rulesApply waits until the API server refuses a wrong object: it takes a moment after a definition changed.
@@ -251,7 +272,8 @@ func rulesApply(t *testing.T, client dynamic.Interface) {
 	}
 }
 
-// permissive are the same definitions, but with schemas that take any object.
+// permissive are the same definitions as another implementation may have left them: the schemas take any object, and a
+// webhook that is gone converts BGPPeers.
 func permissive(t *testing.T, crds []*unstructured.Unstructured) []*unstructured.Unstructured {
 	t.Helper()
 	var out []*unstructured.Unstructured
@@ -265,6 +287,15 @@ func permissive(t *testing.T, crds []*unstructured.Unstructured) []*unstructured
 		}
 		if err := unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"); err != nil {
 			t.Fatal(err)
+		}
+		if crd.GetName() == "bgppeers.metallb.io" {
+			conversion := map[string]any{"strategy": "Webhook", "webhook": map[string]any{
+				"conversionReviewVersions": []any{"v1"},
+				"clientConfig":             map[string]any{"service": map[string]any{"namespace": "metallb-system", "name": "gone", "path": "/convert"}},
+			}}
+			if err := unstructured.SetNestedMap(crd.Object, conversion, "spec", "conversion"); err != nil {
+				t.Fatal(err)
+			}
 		}
 		out = append(out, crd)
 	}

@@ -2,7 +2,8 @@
 
 // Command crdgen finishes the CustomResourceDefinitions that controller-gen
 // wrote: it replaces the names of long CEL rules ('@name' in a marker) by the
-// rules, writes the kustomization, and copies everything into the chart.
+// rules, says that no webhook converts, writes the kustomization, and copies
+// everything into the chart.
 //
 // usage: crdgen CRD-DIR CHART-DIR
 package main
@@ -80,5 +81,14 @@ func expand(text string) (string, error) {
 		}
 		lines[i] = head + "'" + strings.ReplaceAll(rule, "'", "''") + "'"
 	}
-	return strings.Join(lines, "\n"), nil
+	// Said although it is the default: a definition that another implementation
+	// has left may name a webhook. That would stay when an update does not
+	// mention it, and then no object could be read any more. Now the API server
+	// refuses the update until somebody removes the webhook.
+	const spec = "\nspec:\n"
+	text = strings.Join(lines, "\n")
+	if strings.Count(text, spec) != 1 {
+		return "", fmt.Errorf("want one line %q", spec)
+	}
+	return strings.Replace(text, spec, spec+"  conversion:\n    strategy: None\n", 1), nil
 }
