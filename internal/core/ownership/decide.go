@@ -86,7 +86,7 @@ func (m *Machine) stands(g *group, c claim) bool {
 	}
 	n, known := m.nodes[c.node]
 	if !known || !n.alive {
-		return true
+		return !known || c.learned.After(n.died) // else its death is the newer news
 	}
 	_, candidate := g.Candidate(c.node)
 	return n.ready && !candidate

@@ -72,6 +72,7 @@ type Machine struct {
 type node struct {
 	name    lb.NodeName
 	alive   bool
+	died    time.Time // when gossip lost it last
 	version uint64
 	// ready: it has made a plan and knows its interfaces, so it can own.
 	ready      bool
@@ -234,6 +235,9 @@ func (m *Machine) Down(node lb.NodeName) { m.setAlive(node, false) }
 func (m *Machine) setAlive(name lb.NodeName, alive bool) {
 	if n := m.node(name); n != m.self && n.alive != alive {
 		n.alive = alive
+		if !alive {
+			n.died = m.now
+		}
 		m.allDirty = true
 		m.ready.StateChanged = true
 		m.trySettle()

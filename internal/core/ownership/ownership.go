@@ -7,11 +7,11 @@
 // goroutine, so a whole cluster of machines runs in one fast test (core/sim).
 // One goroutine owns a Machine.
 //
-//	announce.Plan --SetGroups-->  +---------+
-//	links ------SetInterfaces-->  |         | --Ready.Stop, Start--> L2 responder
-//	gossip ---------Up, Down--->  | Machine | --Ready.Send, State--> gossip
-//	gossip ----------Receive--->  |         | --Ready.Owners-------> reports
-//	clock --------------Tick--->  +---------+
+//	announce.Plan -----SetGroups-->  +---------+
+//	links ---------SetInterfaces-->  |         | --Ready.Stop, Start--> L2 responder
+//	gossip --Up, Down, Receive---->  | Machine | --Ready.Send, State--> gossip
+//	clock ------------------Tick-->  |         | --Ready.Owners-------> reports
+//	                                 +---------+
 //
 // The state that nodes share is a table of claims, address -> (epoch, node). Of
 // two claims on one address the higher epoch stands; with equal epochs, the
@@ -27,6 +27,10 @@
 // Else it is the first eligible node by preference score and hash, which every
 // node computes alike without a message; that node claims with a higher epoch
 // and answers.
+//
+// A claim that was just learned is believed for a moment although its node seems
+// dead or no candidate: after a join, a partition or a change of objects, the
+// claim can arrive earlier than the news that explain it.
 //
 // Not here yet: a planned hand-over with acknowledgement (Leave names the
 // successors, but does not wait for them), probing for foreign owners before

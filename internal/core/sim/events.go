@@ -24,18 +24,27 @@ type event struct {
 	do  func()
 }
 
-// events is a heap by time, then age.
+// events is a heap by time, then age; its methods are those of heap.Interface.
 type events []event
 
+// Len implements heap.Interface.
 func (e events) Len() int { return len(e) }
+
+// Less implements heap.Interface.
 func (e events) Less(i, j int) bool {
 	if e[i].at.Equal(e[j].at) {
 		return e[i].seq < e[j].seq
 	}
 	return e[i].at.Before(e[j].at)
 }
+
+// Swap implements heap.Interface.
 func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+
+// Push implements heap.Interface.
+func (e *events) Push(x any) { *e = append(*e, x.(event)) }
+
+// Pop implements heap.Interface.
 func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]

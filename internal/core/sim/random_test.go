@@ -75,7 +75,7 @@ func (h *history) fail(t *testing.T, cfg sim.Config, what string) {
 
 // overSeeds runs a test for many seeds, starting from a random one.
 func overSeeds(t *testing.T, test func(t *testing.T, cfg sim.Config)) {
-	t.Parallel()
+	t.Helper()
 	seed := *first
 	if seed == 0 {
 		seed = rand.Uint64() >> 1
@@ -88,7 +88,9 @@ func overSeeds(t *testing.T, test func(t *testing.T, cfg sim.Config)) {
 // TestJoin lets nodes join, one after another: no address moves, and never do
 // two answer.
 func TestJoin(t *testing.T) {
+	t.Parallel()
 	overSeeds(t, func(t *testing.T, cfg sim.Config) {
+		t.Helper()
 		h := newHistory(cfg)
 		for _, n := range []lb.NodeName{"j0", "j1"} {
 			h.do("join "+string(n), func() { h.Start(n) })
@@ -104,7 +106,9 @@ func TestJoin(t *testing.T) {
 // other's recovery: a successor answers after detection, and two answer for no
 // longer than a message takes.
 func TestDeath(t *testing.T) {
+	t.Parallel()
 	overSeeds(t, func(t *testing.T, cfg sim.Config) {
+		t.Helper()
 		h := newHistory(cfg)
 		for range 4 {
 			n := h.nodes[h.rng.IntN(len(h.nodes))]
@@ -119,7 +123,9 @@ func TestDeath(t *testing.T) {
 
 // TestLeave stops nodes on purpose: nothing is ever dark.
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	overSeeds(t, func(t *testing.T, cfg sim.Config) {
+		t.Helper()
 		h := newHistory(cfg)
 		n := h.nodes[h.rng.IntN(len(h.nodes))]
 		h.do("leave "+string(n), func() { h.Leave(n) })
@@ -131,7 +137,9 @@ func TestLeave(t *testing.T) {
 // TestFaults does all kinds of harm with lossy links, partitions included. Then
 // everything is healed, and there is one answer for each address.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	overSeeds(t, func(t *testing.T, cfg sim.Config) {
+		t.Helper()
 		cfg.Loss = 20
 		h := newHistory(cfg)
 		dead := map[lb.NodeName]bool{}

@@ -233,7 +233,15 @@ func addrPort(n *memberlist.Node) netip.AddrPort {
 // broadcast is a message that gossip repeats. Each is news of its own.
 type broadcast []byte
 
-func (b broadcast) Invalidates(memberlist.Broadcast) bool { return false }
-func (b broadcast) Message() []byte                       { return b }
-func (b broadcast) Finished()                             {}
-func (b broadcast) UniqueBroadcast()                      {}
+// Invalidates implements memberlist.Broadcast.
+func (broadcast) Invalidates(memberlist.Broadcast) bool { return false }
+
+// Message implements memberlist.Broadcast.
+func (b broadcast) Message() []byte { return b }
+
+// Finished implements memberlist.Broadcast.
+func (broadcast) Finished() {}
+
+// UniqueBroadcast implements memberlist.UniqueBroadcast: no need to compare it
+// with the others in the queue.
+func (broadcast) UniqueBroadcast() {}

@@ -139,9 +139,9 @@ func up(name lb.NodeName) func(gossip.Event) bool {
 	return func(e gossip.Event) bool { return e.Kind == gossip.MemberUp && e.Node == name }
 }
 
-func down(name lb.NodeName, left bool) func(gossip.Event) bool {
+func downC(left bool) func(gossip.Event) bool {
 	return func(e gossip.Event) bool {
-		return e.Kind == gossip.MemberDown && e.Node == name && e.Left == left
+		return e.Kind == gossip.MemberDown && e.Node == "c" && e.Left == left
 	}
 }
 
@@ -193,8 +193,8 @@ func TestGroup(t *testing.T) {
 	t.Logf("two messages took %v", time.Since(start).Round(time.Millisecond))
 
 	c.stop()
-	a.until(t, "c having left", a.has(down("c", true)))
-	b.until(t, "c having left", b.has(down("c", true)))
+	a.until(t, "c having left", a.has(downC(true)))
+	b.until(t, "c having left", b.has(downC(true)))
 
 	// Gossip repeats messages; each is reported once all the same.
 	for _, m := range []*member{b, c} {
@@ -212,7 +212,7 @@ func TestRejoin(t *testing.T) {
 	t.Parallel()
 	a, b, c := trio(t)
 	c.stop()
-	a.until(t, "c having left", a.has(down("c", true)))
+	a.until(t, "c having left", a.has(downC(true)))
 	again := run(t, "c")
 	again.want(a, b)
 	a.until(t, "the new c", a.sees(b, again))

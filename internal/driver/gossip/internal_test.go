@@ -92,11 +92,11 @@ func TestLog(t *testing.T) {
 	l.Printf("[INFO] memberlist: Suspect n2 has failed")
 	l.Printf("[DEBUG] memberlist: Stream connection")
 	l.Printf("[x unknown form")
-	want := `level=WARN msg="Failed to send 1"
-level=WARN msg=Refuting
-level=INFO msg="Suspect n2 has failed"
-level=DEBUG msg="Stream connection"
-level=INFO msg="[x unknown form"
+	want := `level=WARN msg=memberlist says="Failed to send 1"
+level=WARN msg=memberlist says=Refuting
+level=INFO msg=memberlist says="Suspect n2 has failed"
+level=DEBUG msg=memberlist says="Stream connection"
+level=INFO msg=memberlist says="[x unknown form"
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)

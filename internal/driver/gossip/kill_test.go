@@ -137,8 +137,8 @@ func TestKill(t *testing.T) {
 	c := runProcess(t, "c", a, b)
 	start := time.Now()
 	c.signal(t, syscall.SIGKILL)
-	a.until(t, "c dead", a.has(down("c", false)))
-	b.until(t, "c dead", b.has(down("c", false)))
+	a.until(t, "c dead", a.has(downC(false)))
+	b.until(t, "c dead", b.has(downC(false)))
 	t.Logf("both survivors know after %v", time.Since(start).Round(time.Millisecond))
 }
 
@@ -149,8 +149,8 @@ func TestFreeze(t *testing.T) {
 	a, b := pair(t)
 	c := runProcess(t, "c", a, b)
 	c.signal(t, syscall.SIGSTOP)
-	a.until(t, "c dead", a.has(down("c", false)))
-	b.until(t, "c dead", b.has(down("c", false)))
+	a.until(t, "c dead", a.has(downC(false)))
+	b.until(t, "c dead", b.has(downC(false)))
 	before := a.count(up("c"))
 	c.signal(t, syscall.SIGCONT)
 	a.until(t, "c again", func() bool { return a.count(up("c")) > before })

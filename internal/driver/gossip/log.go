@@ -3,7 +3,7 @@
 package gossip
 
 import (
-	"log"
+	"log" //nolint:depguard // memberlist wants one of its loggers
 	"log/slog"
 	"strings"
 
@@ -32,12 +32,12 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	level, text := parseLine(string(p))
 	switch {
 	case level == slog.LevelDebug:
-		w.log.Debug(text)
+		w.log.Debug("memberlist", "says", text)
 	case !w.limit.Allow():
 	case level == slog.LevelWarn:
-		w.log.Warn(text)
+		w.log.Warn("memberlist", "says", text)
 	default:
-		w.log.Info(text)
+		w.log.Info("memberlist", "says", text)
 	}
 	return len(p), nil
 }
