@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 60, "how many random histories each test goes through")
+	seeds = flag.Uint64("seeds", 30, "how many random histories each test goes through")
 	first = flag.Uint64("first-seed", 0, "the first one's seed; 0: another one each time")
 )
 
