@@ -62,7 +62,10 @@ type Options struct {
 	Root string
 }
 
-// Router is a host on the LAN that runs a routing daemon with a configuration written by the caller.
+// Router is a host on the LAN that runs a routing daemon with a configuration written by the caller. It is asked with
+//
+//	lab exec router1 birdc -s /run/lab/routers/router1/bird.ctl show protocols
+//	lab exec router1 vtysh -N router1 -c 'show bgp summary'
 type Router struct {
 	// Name is the host's name; default router1, router2, ... in the order of Options.Routers.
 	Name string

@@ -23,6 +23,9 @@ const (
 	BinDir         = "bin" // first in PATH of commands inside the lab
 )
 
+// RouterDir is where, inside the lab, each router has a directory: its configuration, and BIRD's control socket.
+const RouterDir = "/run/lab/routers"
+
 // DetachWord is written to the supervisor's standard input. It lets the lab outlive its parent.
 const DetachWord = "detach"
 

@@ -249,7 +249,12 @@ func checkTools(o Options) error {
 		want["iptables"], want["ip6tables"] = "iptables", "iptables"
 	}
 	for _, r := range o.Routers {
-		want[map[string]string{"bird": "bird", "frr": "vtysh"}[r.Daemon]] = map[string]string{"bird": "bird2", "frr": "frr"}[r.Daemon]
+		switch r.Daemon {
+		case "bird":
+			want["bird"] = "bird2"
+		case "frr":
+			want["vtysh"] = "frr"
+		}
 	}
 	missing, packages := []string{}, map[string]bool{}
 	for _, tool := range slices.Sorted(maps.Keys(want)) {

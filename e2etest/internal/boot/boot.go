@@ -68,13 +68,17 @@ func run(args []string) (int, error) {
 	return supervise(args[1:])
 }
 
-// mounts gives the machine a /proc and a /run of its own. Nothing that is mounted here reaches the host.
+// mounts gives the machine a /proc, a /sys and a /run of its own. Nothing that is mounted here reaches the host.
 func mounts(keep []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
+	}
+	// /sys/class/net shows the network namespace of whoever mounted it.
+	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("mount /sys: %w", err)
 	}
 	// A directory that is about to be covered stays reachable through an open descriptor.
 	held := make([]*os.File, len(keep))

@@ -86,10 +86,15 @@ func (s *Supervisor) apply(ctx context.Context, path string) error {
 
 // tool runs a program to its end in the control plane's namespace, with its output in a log.
 func (s *Supervisor) tool(ctx context.Context, name, program string, args ...string) error {
+	return s.runIn(ctx, name, s.plan.cp.name, program, args...)
+}
+
+// runIn is tool for any place.
+func (s *Supervisor) runIn(ctx context.Context, name, where, program string, args ...string) error {
 	cmd := exec.Command(program, args...)
 	home := filepath.Join(s.private, "home")
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CACHE_HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home)
-	c, err := s.startCommand(name, wire.Path(s.plan.cp.name), cmd)
+	c, err := s.startCommand(name, wire.Path(where), cmd)
 	if err != nil {
 		return err
 	}

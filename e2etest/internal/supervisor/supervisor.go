@@ -165,6 +165,9 @@ func (s *Supervisor) start(ctx context.Context, stop context.CancelCauseFunc) er
 			return err
 		}
 	}
+	if err := s.startRouters(ctx); err != nil {
+		return err
+	}
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.waitNodes(both) })
 	group.Go(func() error { return s.install(both) })
