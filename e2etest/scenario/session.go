@@ -282,6 +282,9 @@ func (s *session) judge(w overlaps) error {
 	longest, _ := checker.Longest(os)
 	fmt.Fprintf(s.opts.Trace, "%7.1fs %s: the two-owners checker heard %d answers; longest overlap %v\n",
 		time.Since(s.begun).Seconds(), s.name, w.Heard(), longest.Duration().Round(time.Millisecond))
+	if longest.Duration() > 0 {
+		fmt.Fprint(s.opts.Trace, w.Explain(longest))
+	}
 	switch {
 	case s.announced && w.Heard() == 0:
 		return errors.New("the two-owners checker has heard nobody, though an address was announced: its verdict means nothing")
