@@ -16,6 +16,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/driver/links"
+	"github.com/heraldlb/herald/internal/telemetry"
 )
 
 // goodbye is how long the messages that name successors get to arrive before
@@ -168,18 +169,18 @@ func (e *engine) takePlan(p plannedGroups) {
 func (e *engine) takeEvent(ev gossip.Event) {
 	switch ev.Kind {
 	case gossip.MemberUp:
-		e.log.Info("speaker joined", "node", ev.Node, "address", ev.Addr)
+		e.log.Info("speaker joined", telemetry.KeyNode, ev.Node, telemetry.KeyAddress, ev.Addr)
 		e.machine.Up(ev.Node)
 		delete(e.dead, ev.Node)
 		e.changed()
 	case gossip.MemberDown:
-		e.log.Info("speaker gone", "node", ev.Node, "saidGoodbye", ev.Left)
+		e.log.Info("speaker gone", telemetry.KeyNode, ev.Node, "saidGoodbye", ev.Left)
 		e.machine.Down(ev.Node)
 		e.dead[ev.Node] = !ev.Left
 		e.changed()
 	case gossip.Message, gossip.FullState:
 		if err := e.machine.Receive(ev.Data); err != nil {
-			e.log.Warn("message from another speaker not understood; is it of another version?", "node", ev.Node, "error", err)
+			e.log.Warn("message from another speaker not understood; is it of another version?", telemetry.KeyError, err)
 		}
 	}
 }
@@ -222,6 +223,9 @@ func (e *engine) apply() {
 	if len(r.Start) > 0 {
 		e.answer(nil, r.Start)
 	}
+	if len(r.Announce) > 0 {
+		e.announceAgain(r.Announce)
+	}
 	if r.StateChanged {
 		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
 	}
@@ -230,7 +234,7 @@ func (e *engine) apply() {
 		e.messenger.Resync()
 	}
 	for _, c := range r.Owners {
-		e.log.Info("owner changed", "address", c.Key, "from", c.Previous, "to", c.Owner)
+		e.log.Info("owner changed", telemetry.KeyAddress, c.Key, "from", c.Previous, "to", c.Owner)
 	}
 	if len(r.Owners)+len(r.Start)+len(r.Stop) > 0 {
 		e.changed()
@@ -250,6 +254,19 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: e.answering[ip]})
 	}
 	e.responder.Set(e.wanted)
+}
+
+// announceAgain makes the responder announce addresses that it answers for
+// already: to it, they are taken over anew.
+func (e *engine) announceAgain(addresses []netip.Addr) {
+	var again []ownership.Answer
+	for _, ip := range addresses {
+		if interfaces, ok := e.answering[ip]; ok {
+			again = append(again, ownership.Answer{IP: ip, Interfaces: interfaces})
+		}
+	}
+	e.answer(addresses, nil)
+	e.answer(nil, again)
 }
 
 // leave names a successor for everything this node owns and stops answering

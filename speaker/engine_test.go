@@ -219,3 +219,18 @@ func TestEngineQueryAfterTheEnd(t *testing.T) {
 		}
 	})
 }
+
+func TestEngineAnnouncesAgain(t *testing.T) {
+	t.Parallel()
+	r := &fakeResponder{}
+	e := newEngine("node1", r, (&fakeNetwork{}).join("node1"), newFakeLinks(), nil, func() {}, slog.New(slog.DiscardHandler))
+	other := netip.MustParseAddr("192.0.2.2")
+	e.answer(nil, []ownership.Answer{{IP: vip, Interfaces: []string{"eth0"}}, {IP: other, Interfaces: []string{"eth0"}}})
+	e.announceAgain([]netip.Addr{vip, netip.MustParseAddr("192.0.2.9")}) // .9 was given away meanwhile
+	if diff := cmp.Diff([]int{2, 1, 2}, r.history); diff != "" {
+		t.Errorf("the responder must see the address go and come back (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"eth0"}, r.answers(vip)); diff != "" {
+		t.Errorf("interfaces (-want +got):\n%s", diff)
+	}
+}

@@ -95,6 +95,7 @@ func (m *fakeMessenger) Events() <-chan gossip.Event { return m.events }
 type fakeResponder struct {
 	mu      sync.Mutex // guards the rest
 	wanted  l2.Wanted
+	history []int // number of wanted addresses, one entry per Set
 	state   l2.State
 	changed chan struct{}
 }
@@ -103,6 +104,7 @@ func (r *fakeResponder) Set(w l2.Wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wanted = w
+	r.history = append(r.history, len(w.Addresses))
 }
 
 func (r *fakeResponder) State() l2.State {
