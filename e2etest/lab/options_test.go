@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOptionsValidate(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		options Options
+		want    string // part of the message; empty: valid
+	}{
+		{"the defaults", Options{}, ""},
+		{"the biggest", Options{Nodes: 80, Clients: 20, Families: "dual", ProxyMode: "iptables"}, ""},
+		{"no clients", Options{NoClients: true}, ""},
+		{"a name for a path", Options{Name: "../x"}, `name "../x"`},
+		{"too many nodes", Options{Nodes: 81}, "nodes 81: want 1 to 80"},
+		{"IPVS", Options{ProxyMode: "ipvs"}, `proxy mode "ipvs": want nftables or iptables`},
+		{"families", Options{Families: "both"}, `families "both": want ipv4, ipv6 or dual`},
+		{"a small subnet", Options{Subnet: netip.MustParsePrefix("10.0.0.0/26")}, "subnet 10.0.0.0/26: want"},
+		{"an unknown daemon", Options{Routers: []Router{{Daemon: "quagga"}}}, `router router1: daemon "quagga"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := test.options.WithDefaults().validate()
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("error %v, want none", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t.TempDir(), "x")
+	for path, text := range map[string]string{
+		"ns_web_1/app/0.log": "first\n", "ns_web_1/app/10.log": "last\n", "ns_web_1/app/2.log": "second\n",
+		"ns_web-b_2/app/0.log": "other Pod\n", "ns_two_3/a/0.log": "a\n", "ns_two_3/b/0.log": "b\n",
+	} {
+		file := filepath.Join(l.LogDir(), "pods", path)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[string]string{}
+	for _, c := range [][2]string{{"web", ""}, {"two", "b"}, {"two", ""}, {"none", ""}} {
+		data, err := l.Logs("ns", c[0], c[1])
+		if err != nil {
+			data = []byte("error: " + err.Error())
+		}
+		got[c[0]+"/"+c[1]] = string(data)
+	}
+	want := map[string]string{
+		"web/": "first\nsecond\nlast\n", "two/b": "b\n",
+		"two/":  "error: pod ns/two has several containers: name one",
+		"none/": "error: no logs of ns/none, container *",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestListSkipsTheDead: a directory whose lock nobody holds is no lab, and the next start removes it.
+func TestListSkipsTheDead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "dead"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "dead", LockFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, lock, err := claim(Options{Name: "alive", StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	names, err := List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"alive"}, names); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "dead")); !os.IsNotExist(err) {
+		t.Errorf("the dead lab's directory: %v, want that it is gone", err)
+	}
+	if _, second, err := claim(Options{Name: "alive", StateDir: dir}); err == nil {
+		second.Close()
+		t.Error("the same name was given out twice")
+	}
+}
