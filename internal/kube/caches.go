@@ -88,9 +88,11 @@ func newCaches(kinds []Kind, connect listerWatchers, log *slog.Logger, changed f
 		if err != nil {
 			return nil, fmt.Errorf("connect to %s: %w", k, err)
 		}
-		s := &source{kind: k, informer: cache.NewSharedIndexInformerWithOptions(lw, k.object, cache.SharedIndexInformerOptions{
+		s := &source{kind: k}
+		lw = newPatient(lw, func(err error) { c.watchFailed(s, err) })
+		s.informer = cache.NewSharedIndexInformerWithOptions(lw, k.object, cache.SharedIndexInformerOptions{
 			ObjectDescription: k.String(),
-		})}
+		})
 		if err := c.configure(s); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", k, err)
 		}

@@ -163,7 +163,8 @@ func TestCachesMissingKindAtStart(t *testing.T) {
 
 		f.server.sources[poolKind].Add(testPool("a"))
 		f.server.away[poolKind].Store(false)
-		settle()
+		time.Sleep(missingPoll + time.Second)
+		synctest.Wait()
 		if diff := cmp.Diff([]string{"a"}, poolNames(t, f)); diff != "" {
 			t.Errorf("pools after the definition was installed (-want +got):\n%s", diff)
 		}
