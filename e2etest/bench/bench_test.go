@@ -117,3 +117,18 @@ func TestPrograms(t *testing.T) {
 		t.Errorf("programs (-want +got):\n%s", diff)
 	}
 }
+
+func TestBelow(t *testing.T) {
+	t.Parallel()
+	procs := map[int]process{
+		1:  {0, "/sbin/init", "host"},
+		10: {1, "/lab", "lab"},
+		20: {10, "/speaker", "container"},
+		30: {1, "/speaker", "elsewhere"},
+	}
+	for pid, want := range map[int]bool{20: true, 10: true, 30: false, 99: false} {
+		if got := below(procs, pid, "lab"); got != want {
+			t.Errorf("process %d is below the lab: %v, want %v", pid, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,30 +38,22 @@ func resident(ctx context.Context, l *lab.Lab, program string) (float64, error) 
 	if err != nil {
 		return 0, fmt.Errorf("find the lab's processes: %w", err)
 	}
-	want, err := os.Stat(program)
-	if err != nil {
-		return 0, fmt.Errorf("resident memory: %w", err)
-	}
-	largest := 0.0
-	procs, err := filepath.Glob("/proc/[0-9]*")
+	procs, err := processes()
 	if err != nil {
 		return 0, err
 	}
-	for _, p := range procs {
-		exe, err := os.Stat(filepath.Join(p, "exe"))
-		if err != nil || !os.SameFile(exe, want) {
+	largest := 0.0
+	for pid, p := range procs {
+		if filepath.Base(p.program) != filepath.Base(program) || !below(procs, pid, strings.TrimSpace(string(space))) {
 			continue
 		}
-		if ns, err := os.Readlink(filepath.Join(p, "ns", "pid")); err != nil || ns != strings.TrimSpace(string(space)) {
-			continue
-		}
-		status, err := os.ReadFile(filepath.Join(p, "status"))
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
 			continue // ended meanwhile
 		}
 		mb, err := rss(string(status))
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", p, err)
+			return 0, fmt.Errorf("process %d: %w", pid, err)
 		}
 		largest = max(largest, mb)
 	}
@@ -68,6 +61,58 @@ func resident(ctx context.Context, l *lab.Lab, program string) (float64, error) 
 		return 0, fmt.Errorf("no process of the lab runs %s", program)
 	}
 	return largest, nil
+}
+
+// process is what finds out which lab a process belongs to.
+type process struct {
+	parent  int
+	program string
+	space   string // its PID namespace
+}
+
+func processes() (map[int]process, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]process{}
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		stat, err1 := os.ReadFile(filepath.Join(dir, "stat"))
+		exe, err2 := os.Readlink(filepath.Join(dir, "exe"))
+		space, err3 := os.Readlink(filepath.Join(dir, "ns", "pid"))
+		if errors.Join(err1, err2, err3) != nil {
+			continue // ended meanwhile, or of the kernel
+		}
+		// "PID (NAME) STATE PPID ...", and the name may hold anything.
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) < 2 {
+			continue
+		}
+		parent, _ := strconv.Atoi(fields[1])
+		// A program that was built anew meanwhile is still the same program.
+		out[pid] = process{parent, strings.TrimSuffix(exe, " (deleted)"), space}
+	}
+	return out, nil
+}
+
+// below says whether the process or one of its ancestors is in that PID namespace: each container of a lab has a PID
+// namespace of its own, below the lab's.
+func below(procs map[int]process, pid int, space string) bool {
+	for range len(procs) {
+		p, ok := procs[pid]
+		if !ok {
+			return false
+		}
+		if p.space == space {
+			return true
+		}
+		pid = p.parent
+	}
+	return false
 }
 
 var rssLine = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
