@@ -110,7 +110,7 @@ func TestLoopBacksOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := kube.LoopOptions{RetryFirst: time.Second, RetryMax: 8 * time.Second}
-		got := run(t, &recorder{err: errors.New("no")}, o, 40*time.Second, func(*kube.Loop) {})
+		got := run(t, &recorder{err: errors.New("no")}, o, 36*time.Second, func(*kube.Loop) {})
 		want := []time.Duration{1, 2, 4, 8, 8, 8}
 		if len(got) != len(want)+1 {
 			t.Fatalf("%d calls, want %d: %v", len(got), len(want)+1, got)
