@@ -124,7 +124,7 @@ func (s *Supervisor) waitInstalled(ctx context.Context) error {
 		deployments, err1 := s.client.AppsV1().Deployments(s.opts.Namespace).List(ctx, metav1.ListOptions{})
 		sets, err2 := s.client.AppsV1().DaemonSets(s.opts.Namespace).List(ctx, metav1.ListOptions{})
 		if err1 != nil || err2 != nil {
-			return false, nil // asked again in a moment
+			return false, nil //nolint:nilerr // asked again in a moment
 		}
 		if len(deployments.Items)+len(sets.Items) == 0 {
 			return false, fmt.Errorf("nothing runs in namespace %s: neither a Deployment nor a DaemonSet was installed",

@@ -29,6 +29,8 @@ type component struct {
 func (s *Supervisor) startComponent(name, netns string, argv ...string) (*component, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// The API server above all is short of processor time when it starts, never of memory.
+	cmd.Env = append(os.Environ(), "GOGC=300")
 	return s.startCommand(name, netns, cmd)
 }
 

@@ -62,7 +62,7 @@ func (s *Supervisor) startFRR(ctx context.Context, name, _, config string) error
 	for _, daemon := range []string{"zebra", "bfdd", "bgpd"} {
 		// A daemon that crashes leaves notes in /var/tmp: not in the host's.
 		c, err := s.startComponent(name+"-"+daemon, wire.Path(name), "unshare", "--mount", "--propagation=private", "sh", "-c",
-			`mount -t tmpfs tmpfs /var/tmp && exec "$@"`, "sh",
+			`mount -t tmpfs none /var/tmp && exec "$@"`, "sh",
 			"/usr/lib/frr/"+daemon, "-N", name, "-f", "/dev/null", "-A", "127.0.0.1", "--log", "stdout")
 		if err != nil {
 			return err
