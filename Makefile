@@ -98,8 +98,11 @@ verify: bin/helm ## 5m | 1m | generated files and go.mod up to date, gofmt, char
 	@tools/verify.sh $(MODULES)
 
 .PHONY: lint
-lint: bin/golangci-lint ## 6m | 1m | golangci-lint and go vet over all modules
-	@for m in . e2etest e2etest/kube; do echo "lint $$m"; (cd $$m && $(CURDIR)/bin/golangci-lint run -c $(CURDIR)/.golangci.yaml ./...); done
+# Not e2etest/kube: its one file of 60 lines would make the linter load all of Kubernetes.
+lint: bin/golangci-lint ## 6m | 1m | golangci-lint and go vet over the modules with code of our own
+	@rc=0; for m in . e2etest; do \
+		echo "lint $$m"; (cd $$m && $(CURDIR)/bin/golangci-lint run -c $(CURDIR)/.golangci.yaml ./...) || rc=1; \
+	done; exit $$rc
 
 .PHONY: deps
 deps: ## 1m | 0s | install the Debian packages the lab and the tests call
