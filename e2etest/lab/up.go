@@ -164,9 +164,13 @@ func (o *Options) complete() error {
 		o.Chart = filepath.Join(o.Root, "charts", "herald")
 	}
 	images := map[string]string{}
-	if !o.NoInstall && len(o.Manifests) == 0 {
-		images["heraldlb/controller"] = filepath.Join(o.Root, "bin", "controller")
-		images["heraldlb/speaker"] = filepath.Join(o.Root, "bin", "speaker")
+	for _, name := range []string{"controller", "speaker"} {
+		program := filepath.Join(o.Root, "bin", name)
+		_, err := os.Stat(program)
+		// Only the chart is sure to need them.
+		if installsChart := !o.NoInstall && len(o.Manifests) == 0; err == nil || installsChart {
+			images["heraldlb/"+name] = program
+		}
 	}
 	maps.Copy(images, o.Images)
 	o.Images = images
