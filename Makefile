@@ -62,7 +62,7 @@ test-drivers: bin/gotestsum ## 2m | 30s | level 4: ARP, NDP, netlink, gossip in 
 	@tools/test.sh drivers
 
 .PHONY: test-api
-test-api: bin/gotestsum bin/kube bin/helm ## 10m | 1m | level 5: CRDs against a real kube-apiserver, and the chart
+test-api: bin/gotestsum bin/kube bin/helm build ## 10m | 1m | level 5: CRDs against a real kube-apiserver, and the chart
 	@tools/test.sh api
 
 .PHONY: test-scenarios
