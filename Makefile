@@ -40,7 +40,7 @@ test: deps bin/gotestsum lab-programs ## 25m | 15m | levels 1 to 6, as CI runs t
 ##@ Programs
 
 .PHONY: build
-build: ## 2m | 5s | controller, speaker and heraldctl into bin/
+build: ## 2m | 5s | the programs of cmd/ into bin/
 	@mkdir -p bin
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
