@@ -48,7 +48,7 @@ func TestConflicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := owning(DefaultConfig())
+			m := owning(Config{})
 			before := m.Revision()
 			m.Step(start, tt.in)
 			m.Step(start, tt.in)
@@ -56,7 +56,8 @@ func TestConflicts(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got, cmpAddr(), emptyIsNil()); diff != "" {
 				t.Errorf("conflicts (-want +got):\n%s", diff)
 			}
-			if news := m.Revision() - before; news != uint64(len(tt.want)) {
+			// It appears, and is a conflict: Config{} believes at once.
+			if news := m.Revision() - before; news != uint64(2*len(tt.want)) {
 				t.Errorf("revision moved by %d", news)
 			}
 		})
@@ -67,29 +68,77 @@ func emptyIsNil() cmp.Option {
 	return cmp.Transformer("empty", func(c []Conflict) []Conflict { return append([]Conflict(nil), c...) })
 }
 
+// claim is somebody else's gratuitous ARP for ip4.
+func claim() Packet {
+	return with(arpRequest(ip4), func(p *Packet) { p.SenderMAC, p.SenderIP = otherMAC, ip4 })
+}
+
+// questions runs the machine from one time to another and returns when it asked who has ip4.
+func questions(m *Machine, from, to time.Duration) []time.Duration {
+	var out []time.Duration
+	for at := from; at <= to; at += 100 * time.Millisecond {
+		for _, p := range m.Tick(start.Add(at), nil) {
+			if p.Kind == ARPRequest && p.SenderIP.IsUnspecified() && p.TargetIP == ip4 {
+				out = append(out, at)
+			}
+		}
+	}
+	return out
+}
+
+func TestConflictMustBeHeardAgain(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	cfg := Config{Confirm: 2 * s, Recheck: s}
+
+	// Heard once, while an address moved: asked twice, and forgotten without a word.
+	m := owning(cfg)
+	m.Step(start, claim())
+	if diff := cmp.Diff([]time.Duration{1 * s, 2 * s}, questions(m, 0, 10*s)); diff != "" {
+		t.Errorf("questions after a passing claim (-want +got):\n%s", diff)
+	}
+	if len(m.conflicts) != 0 {
+		t.Errorf("still known: %+v", m.conflicts)
+	}
+
+	// Heard again within Confirm: no conflict yet. After it: one.
+	m = owning(cfg)
+	m.Step(start, claim())
+	m.Step(start.Add(1900*time.Millisecond), claim())
+	if got := m.State().Conflicts; len(got) != 0 {
+		t.Errorf("a conflict too early: %+v", got)
+	}
+	before := m.Revision()
+	m.Step(start.Add(2*s), claim())
+	if got := m.State().Conflicts; len(got) != 1 || m.Revision() == before {
+		t.Errorf("no conflict after Confirm: %+v", got)
+	}
+}
+
 func TestConflictEnds(t *testing.T) {
 	t.Parallel()
-	claim := with(arpRequest(ip4), func(p *Packet) { p.SenderMAC, p.SenderIP = otherMAC, ip4 })
-	cfg := Config{ConflictTTL: time.Minute}
-
-	m := owning(cfg)
-	m.Step(start, claim)
-	m.Step(start.Add(30*time.Second), claim)
-	if got := m.Next(); !got.Equal(start.Add(90 * time.Second)) {
-		t.Errorf("looks again at %v", got.Sub(start))
+	const s = time.Second
+	m := owning(Config{Recheck: s})
+	m.Step(start, claim())
+	if got := m.Next(); !got.Equal(start.Add(s)) {
+		t.Errorf("asks first after %v", got.Sub(start))
 	}
-	m.Tick(start.Add(89*time.Second), nil)
-	if got := m.State().Conflicts; len(got) != 1 || !got[0].LastSeen.Equal(start.Add(30*time.Second)) {
+	if diff := cmp.Diff([]time.Duration{1 * s, 6 * s, 11 * s}, questions(m, 0, 14*s)); diff != "" {
+		t.Errorf("questions (-want +got):\n%s", diff)
+	}
+	m.Step(start.Add(14*s), claim())
+	questions(m, 14*s, 28*s)
+	if got := m.State().Conflicts; len(got) != 1 || !got[0].LastSeen.Equal(start.Add(14*s)) {
 		t.Errorf("conflicts before the end: %+v", got)
 	}
 	revision := m.Revision()
-	m.Tick(start.Add(90*time.Second), nil)
+	m.Tick(start.Add(29*s), nil)
 	if got := m.State().Conflicts; len(got) != 0 || m.Revision() == revision {
 		t.Errorf("conflicts after the end: %+v", got)
 	}
 
-	m = owning(cfg)
-	m.Step(start, claim)
+	m = owning(Config{Recheck: s})
+	m.Step(start, claim())
 	m.Set(start, Wanted{[]Link{eth0, eth1}, []Address{on(ip6, "eth0")}})
 	if got := m.State().Conflicts; len(got) != 0 {
 		t.Errorf("conflicts of an address that went: %+v", got)
@@ -98,7 +147,7 @@ func TestConflictEnds(t *testing.T) {
 
 func TestConflictsAreBounded(t *testing.T) {
 	t.Parallel()
-	m := owning(DefaultConfig())
+	m := owning(Config{})
 	for i := range 1000 {
 		m.Step(start, with(arpRequest(ip4), func(p *Packet) {
 			p.SenderMAC, p.SenderIP = MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}, ip4

@@ -20,7 +20,7 @@
 // section 2.1.1 for IPv4, RFC 4862 section 5.4 for IPv6; a claim seen while probing keeps the address silent.
 // Defending lies beside Announcing: RFC 5227 section 2.4 (b). Today a claim of somebody else is only observed: the
 // machine asks some time after a take-over and at each slow refresh, because a kernel that has the address on an interface
-// of its own speaks only when asked, and lists what it hears in State.Conflicts.
+// of its own speaks only when asked, and lists in State.Conflicts what it hears again and again.
 package l2
 
 import (
@@ -117,17 +117,23 @@ type Config struct {
 	Check time.Duration
 	// Refresh is the interval of the slow refresh of each address. 0: off.
 	Refresh time.Duration
-	// ConflictTTL is how long a conflict is listed after it was last seen. 0: until the address goes.
-	ConflictTTL time.Duration
+	// Confirm is how long after it was first heard a claim of somebody else must be heard again to be a conflict. 0: it
+	// is one at once.
+	Confirm time.Duration
+	// Recheck is the time between questions to somebody who was heard to claim an address, until that is a conflict;
+	// then it is five times as long. After three unanswered questions the claim is forgotten. 0: never asked, and
+	// kept until the address goes.
+	Recheck time.Duration
 }
 
 // DefaultConfig returns the times that suit ordinary networks.
 func DefaultConfig() Config {
 	const ms = time.Millisecond
 	return Config{
-		Repeats:     []time.Duration{0, 200 * ms, 1000 * ms, 2000 * ms, 3500 * ms, 5000 * ms},
-		Check:       1000 * ms,
-		Refresh:     60 * time.Second,
-		ConflictTTL: 150 * time.Second, // two refreshes may go unanswered
+		Repeats: []time.Duration{0, 200 * ms, 1000 * ms, 2000 * ms, 3500 * ms, 5000 * ms},
+		Check:   1000 * ms,
+		Refresh: 60 * time.Second,
+		Confirm: 2 * time.Second, // longer than a move between nodes, or the healing of a partition, takes
+		Recheck: 1 * time.Second,
 	}
 }

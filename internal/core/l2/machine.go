@@ -21,7 +21,7 @@ type Machine struct {
 	pass    uint64 // number of the last Set; addresses with an older one are gone
 
 	queue     queue
-	conflicts map[conflictKey]time.Time
+	conflicts map[conflictKey]*sighting // of others; those that are confirmed are conflicts
 	revision  uint64
 }
 
@@ -56,7 +56,7 @@ func New(cfg Config) *Machine {
 		cfg:       cfg,
 		addrs:     map[netip.Addr]*address{},
 		targets:   map[targetKey]*target{},
-		conflicts: map[conflictKey]time.Time{},
+		conflicts: map[conflictKey]*sighting{},
 	}
 }
 
@@ -237,7 +237,7 @@ func (m *Machine) State() State {
 	return s
 }
 
-// Revision changes whenever a conflict appears or disappears.
+// Revision changes whenever a claim of somebody else appears, becomes a conflict, or disappears.
 func (m *Machine) Revision() uint64 { return m.revision }
 
 // Owns reports whether an address is answered for on a link.

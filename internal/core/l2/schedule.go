@@ -60,7 +60,7 @@ func nextRefresh(now time.Time, ip netip.Addr, interval time.Duration) time.Time
 
 // Next returns the time at which Tick has something to do, or the zero time.
 func (m *Machine) Next() time.Time {
-	next := m.nextExpiry()
+	next := m.nextRecheck()
 	if len(m.queue.targets) > 0 {
 		if due := m.queue.targets[0].due; next.IsZero() || due.Before(next) {
 			next = due
@@ -72,7 +72,7 @@ func (m *Machine) Next() time.Time {
 // Tick appends to out the packets due now. It serves a limited number of addresses per call: repeat it while Next is
 // not after now.
 func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
-	m.expire(now)
+	out = m.recheck(now, out)
 	for range batch {
 		if len(m.queue.targets) == 0 || m.queue.targets[0].due.After(now) {
 			break
