@@ -30,13 +30,13 @@ const secretBytes = 128
 func ensureSecret(ctx context.Context, c client.Client, namespace, name string, log *slog.Logger) error {
 	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
 		err := createSecret(ctx, c, namespace, name)
-		switch {
-		case err == nil:
+		if err == nil {
 			log.Info("made the key that encrypts gossip", "secret", types.NamespacedName{Namespace: namespace, Name: name}.String())
-			return nil
-		case apierrors.IsAlreadyExists(err):
-			return nil
-		case ctx.Err() != nil:
+		}
+		if apierrors.IsAlreadyExists(err) || ctx.Err() != nil {
+			err = nil
+		}
+		if err == nil {
 			return nil
 		}
 		log.Error("cannot make the Secret that speakers need to start; trying again", "secret", name, "error", err)

@@ -45,13 +45,13 @@ func (s *server) connect(k Kind) (cache.ListerWatcher, error) {
 	source, away := s.sources[k.String()], s.away[k.String()]
 	notFound := apierrors.NewNotFound(schema.GroupResource{Group: k.gvk.Group, Resource: k.resource}, "")
 	return &cache.ListWatch{
-		ListFunc: func(o metav1.ListOptions) (runtime.Object, error) {
+		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			if away.Load() {
 				return nil, notFound
 			}
 			return source.List(o)
 		},
-		WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) {
+		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			if away.Load() {
 				return nil, notFound
 			}

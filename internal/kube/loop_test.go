@@ -111,14 +111,14 @@ func TestLoopBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := kube.LoopOptions{RetryFirst: time.Second, RetryMax: 8 * time.Second}
 		got := run(t, &recorder{err: errors.New("no")}, o, 36*time.Second, func(*kube.Loop) {})
-		want := []time.Duration{1, 2, 4, 8, 8, 8}
+		want := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second, 8 * time.Second}
 		if len(got) != len(want)+1 {
 			t.Fatalf("%d calls, want %d: %v", len(got), len(want)+1, got)
 		}
 		for i, w := range want {
 			d := got[i+1] - got[i]
-			if d < w*time.Second || d > w*time.Second*11/10 {
-				t.Errorf("retry %d after %v, want %ds and up to 10%% more", i+1, d, w)
+			if d < w || d > w+w/10 {
+				t.Errorf("retry %d after %v, want %v and up to 10%% more", i+1, d, w)
 			}
 		}
 	})

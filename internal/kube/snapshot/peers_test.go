@@ -21,13 +21,13 @@ func TestPeer(t *testing.T) {
 		Name: "x", MyASN: 64512, PeerASN: 64513, Address: netip.MustParseAddr("192.0.2.1"),
 		Port: 179, HoldTime: 90 * time.Second, KeepaliveTime: 30 * time.Second,
 	}
-	const min = `myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.1`
+	const least = `myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.1`
 	tests := []struct {
 		name, spec string
 		want       func(*lb.Peer)
 		problem    string
 	}{
-		{name: "defaults", spec: min, want: func(*lb.Peer) {}},
+		{name: "defaults", spec: least, want: func(*lb.Peer) {}},
 		{name: "all fields", spec: `myASN: 64512, dynamicASN: external, localASN: 64999, interface: eth1, sourceAddress: "2001:db8::2", peerPort: 1179,
 			holdTime: 9s, keepaliveTime: 2s, connectTime: 5s, routerID: 192.0.2.9, passwordSecret: {name: s}, bfdProfile: fast, enableGracefulRestart: true,
 			ebgpMultiHop: true, vrf: red, dualStackAddressFamily: true, nodeSelectors: [{matchLabels: {a: b}}]`,
@@ -39,32 +39,32 @@ func TestPeer(t *testing.T) {
 					NodeSelectors: []lb.Selector{{Requirements: []lb.Requirement{{Key: "a", Op: lb.In, Values: []string{"b"}}}}},
 				}
 			}},
-		{name: "no keepalives", spec: min + `, holdTime: 0s`, want: func(p *lb.Peer) { p.HoldTime, p.KeepaliveTime = 0, 0 }},
-		{name: "keepalive follows hold", spec: min + `, holdTime: 9s`, want: func(p *lb.Peer) { p.HoldTime, p.KeepaliveTime = 9*time.Second, 3*time.Second }},
-		{name: "password", spec: min + `, password: secret`, want: func(p *lb.Peer) { p.Password = "secret" }},
+		{name: "no keepalives", spec: least + `, holdTime: 0s`, want: func(p *lb.Peer) { p.HoldTime, p.KeepaliveTime = 0, 0 }},
+		{name: "keepalive follows hold", spec: least + `, holdTime: 9s`, want: func(p *lb.Peer) { p.HoldTime, p.KeepaliveTime = 9*time.Second, 3*time.Second }},
+		{name: "password", spec: least + `, password: secret`, want: func(p *lb.Peer) { p.Password = "secret" }},
 		{name: "no AS", spec: `peerASN: 1, peerAddress: 192.0.2.1`, problem: `BadField: spec.myASN "0": write the AS number of this cluster, 1 to 4294967295`},
 		{name: "no peer AS", spec: `myASN: 1, peerAddress: 192.0.2.1`, problem: `BadField: spec.peerASN: set either peerASN or dynamicASN`},
-		{name: "both", spec: min + `, dynamicASN: internal`, problem: `BadField: spec.dynamicASN "internal": peerASN is set too: remove one of the two`},
+		{name: "both", spec: least + `, dynamicASN: internal`, problem: `BadField: spec.dynamicASN "internal": peerASN is set too: remove one of the two`},
 		{name: "bad dynamic", spec: `myASN: 1, dynamicASN: up, peerAddress: 192.0.2.1`, problem: `BadField: spec.dynamicASN "up": write internal or external`},
 		{name: "no address", spec: `myASN: 1, peerASN: 2`, problem: `BadField: spec.peerAddress: set either peerAddress or interface`},
-		{name: "address and interface", spec: min + `, interface: eth0`, problem: `BadField: spec.interface "eth0": peerAddress is set too: remove one of the two`},
+		{name: "address and interface", spec: least + `, interface: eth0`, problem: `BadField: spec.interface "eth0": peerAddress is set too: remove one of the two`},
 		{name: "bad address", spec: `myASN: 1, peerASN: 2, peerAddress: router`, problem: `BadField: spec.peerAddress "router": it is no IP address: write 192.0.2.1 or 2001:db8::1`},
-		{name: "two families", spec: min + `, sourceAddress: "2001:db8::1"`, problem: `BadField: spec.sourceAddress "2001:db8::1": it is IPv6 and peerAddress is IPv4: use one family`},
-		{name: "port", spec: min + `, peerPort: 16385`, problem: `BadField: spec.peerPort "16385": it must be a number from 1 to 16384`},
-		{name: "hold", spec: min + `, holdTime: 2s`, problem: `BadField: spec.holdTime "2s": it must be 0s (no keepalives) or from 3s to 18h12m15s`},
-		{name: "keepalive", spec: min + `, holdTime: 9s, keepaliveTime: 10s`, problem: `BadField: spec.keepaliveTime "10s": it must not be longer than holdTime, which is 9s`},
-		{name: "connect", spec: min + `, connectTime: 1500ms`, problem: `BadField: spec.connectTime "1.5s": it must be whole seconds from 1s to 18h12m15s`},
-		{name: "router id", spec: min + `, routerID: "2001:db8::1"`, problem: `BadField: spec.routerID "2001:db8::1": a router ID is written as an IPv4 address`},
+		{name: "two families", spec: least + `, sourceAddress: "2001:db8::1"`, problem: `BadField: spec.sourceAddress "2001:db8::1": it is IPv6 and peerAddress is IPv4: use one family`},
+		{name: "port", spec: least + `, peerPort: 16385`, problem: `BadField: spec.peerPort "16385": it must be a number from 1 to 16384`},
+		{name: "hold", spec: least + `, holdTime: 2s`, problem: `BadField: spec.holdTime "2s": it must be 0s (no keepalives) or from 3s to 18h12m15s`},
+		{name: "keepalive", spec: least + `, holdTime: 9s, keepaliveTime: 10s`, problem: `BadField: spec.keepaliveTime "10s": it must not be longer than holdTime, which is 9s`},
+		{name: "connect", spec: least + `, connectTime: 1500ms`, problem: `BadField: spec.connectTime "1.5s": it must be whole seconds from 1s to 18h12m15s`},
+		{name: "router id", spec: least + `, routerID: "2001:db8::1"`, problem: `BadField: spec.routerID "2001:db8::1": a router ID is written as an IPv4 address`},
 		{name: "multihop inside", spec: `myASN: 1, peerASN: 1, peerAddress: 192.0.2.1, ebgpMultiHop: true`, problem: `BadField: spec.ebgpMultiHop "true": the peer has the same AS number, and multihop is only for eBGP: remove it`},
-		{name: "two passwords", spec: min + `, password: hush, passwordSecret: {name: s}`, problem: `BadField: spec.passwordSecret "s": password is set too: remove one of the two`},
-		{name: "bfd", spec: min + `, bfdProfile: slow`, problem: `UnknownReference: spec.bfdProfile "slow": no valid BFDProfile has this name: create it, or use one of fast`},
-		{name: "selector", spec: min + `, nodeSelectors: [{matchLabels: {"a b": c}}]`, problem: `BadSelector: spec.nodeSelectors[0]: key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'): correct the selector`},
+		{name: "two passwords", spec: least + `, password: hush, passwordSecret: {name: s}`, problem: `BadField: spec.passwordSecret "s": password is set too: remove one of the two`},
+		{name: "bfd", spec: least + `, bfdProfile: slow`, problem: `UnknownReference: spec.bfdProfile "slow": no valid BFDProfile has this name: create it, or use one of fast`},
+		{name: "selector", spec: least + `, nodeSelectors: [{matchLabels: {"a b": c}}]`, problem: `BadSelector: spec.nodeSelectors[0]: key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'): correct the selector`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := build(snapshot.Objects{
-				Peers:       []*v1beta2.BGPPeer{peer(t, "x", "{"+tt.spec+"}"), peer(t, "y", "{"+min+"}")},
+				Peers:       []*v1beta2.BGPPeer{peer(t, "x", "{"+tt.spec+"}"), peer(t, "y", "{"+least+"}")},
 				BFDProfiles: []*v1beta1.BFDProfile{bfd(t, "fast", `{}`)},
 			})
 			other := base

@@ -105,20 +105,20 @@ func assigned(obj *corev1.Service) []netip.Addr {
 
 // AllocatedPools returns the pools named by the annotation that Herald writes.
 func AllocatedPools(obj *corev1.Service) []string {
-	text, _, _ := annotation(obj, api.AnnotationAllocatedFromPool, api.AnnotationAllocatedFromPoolLegacy)
+	text, _ := annotation(obj, api.AnnotationAllocatedFromPool, api.AnnotationAllocatedFromPoolLegacy)
 	return list(text)
 }
 
 // annotation returns the value under the new or, if that is absent, the old
 // name, and whether the old one was used. An empty value counts as absent.
-func annotation(obj *corev1.Service, name, legacy string) (value string, found, old bool) {
+func annotation(obj *corev1.Service, name, legacy string) (value string, old bool) {
 	if v := strings.TrimSpace(obj.Annotations[name]); v != "" {
-		return v, true, false
+		return v, false
 	}
 	if v := strings.TrimSpace(obj.Annotations[legacy]); v != "" {
-		return v, true, true
+		return v, true
 	}
-	return "", false, false
+	return "", false
 }
 
 // list splits a comma list and leaves out empty parts.
@@ -137,7 +137,7 @@ func list(text string) []string {
 func request(obj *corev1.Service) (lb.Request, string) {
 	var r lb.Request
 	read := func(name, legacy string) string {
-		v, _, old := annotation(obj, name, legacy)
+		v, old := annotation(obj, name, legacy)
 		if old {
 			r.Deprecated = append(r.Deprecated, legacy)
 		}

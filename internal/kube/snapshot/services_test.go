@@ -47,7 +47,9 @@ func TestService(t *testing.T) {
 		}, func(s *lb.Service) { s.Headless, s.Families = true, nil }},
 		{"ports", func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 53, Protocol: corev1.ProtocolUDP}, {Port: 443}}
-		}, func(s *lb.Service) { s.Ports = []lb.Port{{Protocol: "UDP", Number: 53}, {Protocol: "TCP", Number: 443}} }},
+		}, func(s *lb.Service) {
+			s.Ports = []lb.Port{{Protocol: "UDP", Number: 53}, {Protocol: "TCP", Number: 443}}
+		}},
 		{"traffic policy Cluster: any backends may share", func(s *corev1.Service) {
 			s.Spec.Selector = map[string]string{"app": "web"}
 		}, func(*lb.Service) {}},
