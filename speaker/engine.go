@@ -230,7 +230,7 @@ func (e *engine) apply() {
 		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
 	}
 	if r.Resync {
-		e.log.Warn("this speaker was frozen; asking the others for their state")
+		e.log.Warn("this speaker was frozen or cut off; asking the others for their state")
 		e.messenger.Resync()
 	}
 	for _, c := range r.Owners {

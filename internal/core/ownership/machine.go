@@ -197,7 +197,14 @@ func (m *Machine) SetInterfaces(up []string) {
 	if m.self.interfaces != nil && slices.Equal(up, m.self.interfaces) {
 		return
 	}
+	back := m.self.interfaces != nil && len(m.self.interfaces) == 0
 	m.self.interfaces = up
+	if back && m.settled && len(m.peers) > 0 && !m.othersAlive() {
+		// The cable was out and is back: the others, whom this node believes
+		// dead, have owners. It joins them anew before it claims anything.
+		m.unsettle()
+		m.deadline = m.now.Add(m.cfg.JoinTimeout)
+	}
 	m.changeSelf()
 	m.updateSelf()
 }

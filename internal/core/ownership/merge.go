@@ -56,6 +56,12 @@ func (r *record) same(n *node) bool {
 func (m *Machine) mergeClaim(c Claim) {
 	ip, cur := c.Address, m.claims[c.Address]
 	if c.Epoch == cur.epoch && c.Node == cur.node {
+		if !m.settled && cur.node != m.cfg.Self {
+			// Confirmed to a node that was cut off, and for which the claimant
+			// may still be dead: the news that it lives is on the way.
+			cur.learned = m.now
+			m.claims[ip] = cur
+		}
 		return
 	}
 	if c.Epoch < cur.epoch || c.Epoch == cur.epoch && before(cur.node, c.Node, ip.String()) {

@@ -53,7 +53,7 @@ const (
 	// A wanted peer that is no member is tried again after joinBackoff, then
 	// twice as long, up to joinBackoffMax.
 	joinBackoff    = 250 * time.Millisecond
-	joinBackoffMax = 10 * time.Second
+	joinBackoffMax = 2 * time.Second
 	joinParallel   = 8
 	joinTick       = 250 * time.Millisecond
 	// resyncPeers is how many members are asked for their state in a resync.
