@@ -128,6 +128,7 @@ func endLab(ctx context.Context, s *session, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer before.release()
 	if err := r.stop(); err != nil {
 		return "", fmt.Errorf("two-owners checker: %w", err)
 	}

@@ -19,6 +19,8 @@ import (
 // trace is what one can see of a lab from outside while it runs.
 type trace struct {
 	namespaces map[uint64]string // inode of a network namespace -> place
+	// held keeps the namespaces, so that no other lab can get one with the same inode meanwhile.
+	held       []*os.File
 	dir        string
 	interfaces []string // of this machine
 }
@@ -40,13 +42,21 @@ func traces(r *running) (trace, error) {
 		if err != nil {
 			return trace{}, err
 		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.release()
+			return trace{}, fmt.Errorf("network namespace of %s: %w", place, err)
+		}
+		t.held = append(t.held, f)
 		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			t.release()
 			return trace{}, fmt.Errorf("network namespace of %s: %w", place, err)
 		}
 		t.namespaces[st.Ino] = place
 	}
 	if len(t.processes()) == 0 {
+		t.release()
 		return trace{}, errors.New("no process of the lab can be seen: a check for leftovers would prove nothing")
 	}
 	t.interfaces = interfaceNames()
@@ -77,6 +87,12 @@ func (t trace) gone(ctx context.Context) error {
 		return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 	return nil
+}
+
+func (t trace) release() {
+	for _, f := range t.held {
+		_ = f.Close()
+	}
 }
 
 // processes lists the processes that live in one of the lab's network namespaces.
