@@ -30,10 +30,14 @@ type Options struct {
 	Trace io.Writer
 	// Limit is the longest time one scenario may take; default 5 minutes.
 	Limit time.Duration
+	// AtOnce is how many scenarios may run at the same time; default 2. With more of them on a small machine, what they
+	// measure is the machine.
+	AtOnce int
 }
 
 const (
-	defaultLimit = 5 * time.Minute
+	defaultLimit  = 5 * time.Minute
+	defaultAtOnce = 2
 	// What finish may need after the limit has passed, to collect what is left and to end the labs.
 	finishLimit = time.Minute
 )
@@ -45,6 +49,10 @@ func Params(o Options) testscript.Params {
 	if o.Limit == 0 {
 		o.Limit = defaultLimit
 	}
+	if o.AtOnce == 0 {
+		o.AtOnce = defaultAtOnce
+	}
+	slots := make(chan struct{}, o.AtOnce)
 	if o.Trace == nil {
 		o.Trace = io.Discard
 	}
@@ -56,18 +64,23 @@ func Params(o Options) testscript.Params {
 		Dir:                o.Dir,
 		Cmds:               cmds,
 		RequireUniqueNames: true,
-		Setup:              func(env *testscript.Env) error { return setUp(env, o) },
+		Setup: func(env *testscript.Env) error {
+			slots <- struct{}{}
+			env.Defer(func() { <-slots })
+			return setUp(env, o)
+		},
 	}
 }
 
 func setUp(env *testscript.Env, o Options) error {
 	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
-	ctx, cancel := context.WithTimeout(context.Background(), o.Limit)
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &session{
 		name:   name,
 		opts:   o,
 		ctx:    ctx,
-		cancel: cancel,
+		cancel: func() { cancel(nil) },
+		timer:  time.AfterFunc(o.Limit, func() { cancel(fmt.Errorf("the scenario took longer than %v", o.Limit)) }),
 		dir:    filepath.Join(o.Artefacts, name),
 		labs:   map[string]*running{},
 		begun:  time.Now(),

@@ -31,7 +31,8 @@ type session struct {
 	name   string
 	opts   Options
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel func()
+	timer  *time.Timer // cancels ctx
 	dir    string
 	begun  time.Time
 	script *testscript.TestScript
@@ -209,8 +210,7 @@ func nth(a netip.Addr, n int) netip.Addr {
 // finish ends the scenario: the checker's verdict, the break prompt, artefacts if it failed, and the end of all labs.
 func (s *session) finish(t testscript.T) {
 	defer s.cancel()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), finishLimit)
-	defer cancel()
+	s.timer.Stop()
 	if s.measured != nil {
 		_ = s.measured.Stop()
 	}
@@ -224,6 +224,8 @@ func (s *session) finish(t testscript.T) {
 			t.Log(err.Error())
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), finishLimit)
+	defer cancel()
 	for _, key := range slices.Sorted(maps.Keys(s.labs)) {
 		r := s.labs[key]
 		if err := r.stop(); err != nil {

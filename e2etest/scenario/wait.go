@@ -35,7 +35,7 @@ func waitCommands() map[string]command {
 
 // poll runs try until it succeeds, and returns its last error when the time is over.
 func poll(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
 	for {
 		err := try()
@@ -44,7 +44,7 @@ func poll(ctx context.Context, limit time.Duration, try func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not within %v; the last try: %w", limit, err)
+			return fmt.Errorf("%w; the last try: %w", context.Cause(ctx), err)
 		case <-time.After(pollEvery):
 		}
 	}
