@@ -88,7 +88,11 @@ func (o Options) wants(g group) bool {
 	if g.ours && len(o.Manifests) > 0 {
 		return false
 	}
-	return o.Run == nil || slices.ContainsFunc(g.names, o.Run.MatchString)
+	return o.wantsAny(g.names...)
+}
+
+func (o Options) wantsAny(names ...string) bool {
+	return o.Run == nil || slices.ContainsFunc(names, o.Run.MatchString)
 }
 
 func (o Options) say(format string, args ...any) {

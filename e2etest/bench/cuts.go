@@ -33,7 +33,7 @@ func orNotYet(err error) error {
 // cuts pulls the cable of the node that owns the quickstart's address again and again. The gap is what the client
 // sees: from the last connection that was accepted before to the first one after, with a new connection begun every 5 ms.
 func cuts(ctx context.Context, o Options) ([]Result, error) {
-	c, err := up(ctx, o, lab.Options{Name: "bench"})
+	c, err := up(ctx, o, lab.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -30,7 +31,7 @@ type Options struct {
 }
 
 const (
-	labName   = "demo"
+	keptName  = "demo"
 	namespace = "metallb-system"
 	service   = "my-lb"
 	client    = "client1"
@@ -68,7 +69,11 @@ type demo struct {
 
 func (d *demo) start(ctx context.Context) (err error) {
 	d.step("Start a cluster of 3 nodes and a client on 192.168.2.0/24; install Herald with Helm into " + namespace)
-	d.lab, err = lab.Up(ctx, lab.Options{Name: labName, Root: d.opts.Root, Progress: d.lines()})
+	name := fmt.Sprintf("demo-%d", os.Getpid())
+	if d.opts.Keep {
+		name = keptName
+	}
+	d.lab, err = lab.Up(ctx, lab.Options{Name: name, Root: d.opts.Root, Progress: d.lines()})
 	if err != nil {
 		return err
 	}
@@ -192,7 +197,7 @@ func (d *demo) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()
 	if d.opts.Keep {
-		d.step("Leave the lab running: bin/lab shell --name " + labName + ", and bin/lab down --name " + labName + " to end it")
+		d.step("Leave the lab running: bin/lab --name " + keptName + " shell, and bin/lab --name " + keptName + " down to end it")
 		return d.lab.Detach()
 	}
 	d.step("Clean up: end the lab, which leaves nothing behind")

@@ -62,7 +62,7 @@ func command() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&run, "run", ".", "measure only what matches this regular expression; what is measured in the same lab costs nothing more")
+	f.StringVar(&run, "run", ".", "measure only what matches this regular expression")
 	f.IntVar(&o.Nodes, "nodes", 3, "nodes of the labs")
 	f.IntVar(&o.Services, "services", 1000, "Services of the burst; the names of the values go on saying 1000")
 	f.IntVar(&o.Cuts, "cuts", 10, "how often the cable is cut")
