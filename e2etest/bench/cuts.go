@@ -37,7 +37,7 @@ func cuts(ctx context.Context, o Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.down()
+	defer c.down(ctx)
 	if _, errOut, err := c.Kubectl(ctx, nil, "apply", "-f", filepath.Join(o.Root, "config", "samples", "quickstart.yaml")); err != nil {
 		return nil, fmt.Errorf("kubectl apply: %w: %s", err, errOut)
 	}

@@ -74,7 +74,7 @@ func up(ctx context.Context, o Options, lo lab.Options) (*cluster, error) {
 	}
 	c := &cluster{Lab: l}
 	if err := c.connect(ctx); err != nil {
-		c.down()
+		c.down(ctx)
 		return nil, err
 	}
 	return c, nil
@@ -93,8 +93,8 @@ func (c *cluster) connect(ctx context.Context) (err error) {
 }
 
 // down ends the lab even if the measurement was interrupted.
-func (c *cluster) down() {
-	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
+func (c *cluster) down(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 	defer cancel()
 	_ = c.Down(ctx) // the lab ends with this process in any case
 }
@@ -112,7 +112,7 @@ func thousand(ctx context.Context, o Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.down()
+	defer c.down(ctx)
 	if err := c.apply(ctx, fmt.Sprintf(loadManifests, o.Namespace, ownerNode)); err != nil {
 		return nil, err
 	}

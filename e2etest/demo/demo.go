@@ -40,7 +40,8 @@ const (
 	downLimit = 20 * time.Second
 )
 
-var vip = netip.MustParseAddr("192.168.2.128")
+// vip is the first address of the sample pool.
+func vip() netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 2, 128}) }
 
 // Run plays the demo. The lab is gone when it returns, however it ends, unless Keep asks otherwise.
 func Run(ctx context.Context, o Options) (err error) {
@@ -85,7 +86,7 @@ func (d *demo) apply(ctx context.Context) error {
 	if err := d.kubectl(ctx, "apply", "-f", filepath.Join(d.opts.Root, "config", "samples", "quickstart.yaml")); err != nil {
 		return err
 	}
-	if err := d.until(ctx, vip.String(), "get", "service", service, "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"); err != nil {
+	if err := d.until(ctx, vip().String(), "get", "service", service, "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"); err != nil {
 		return err
 	}
 	d.say("the Service has its address")
@@ -124,7 +125,7 @@ func (d *demo) reach(ctx context.Context) error {
 	d.step("Reach both Pods from the client, a host outside the cluster that knows nothing but its LAN")
 	seen := map[string]int{}
 	err := poll(ctx, func() error {
-		out, err := d.lab.Exec(ctx, client, "curl", "-sS", "-f", "--max-time", "2", "http://"+vip.String()+"/")
+		out, err := d.lab.Exec(ctx, client, "curl", "-sS", "-f", "--max-time", "2", "http://"+vip().String()+"/")
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (d *demo) reach(ctx context.Context) error {
 			return fmt.Errorf("an answer that names no Pod: %q", out)
 		}
 		if seen[string(m[1])]++; seen[string(m[1])] == 1 {
-			d.command(client, "curl http://"+vip.String()+"/", string(out))
+			d.command(client, "curl http://"+vip().String()+"/", string(out))
 		}
 		if len(seen) < 2 {
 			return fmt.Errorf("only these Pods have answered: %v", seen)
@@ -143,12 +144,12 @@ func (d *demo) reach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach both Pods: %w", err)
 	}
-	return d.exec(ctx, client, "ip", "neighbour", "show", vip.String())
+	return d.exec(ctx, client, "ip", "neighbour", "show", vip().String())
 }
 
 func (d *demo) cut(ctx context.Context) error {
 	d.step("Cut the cable of " + d.owner + ", while the client opens a new connection every 5 ms")
-	s := probe.Start(ctx, probe.NewTCP(netip.AddrPortFrom(vip, 80), 5*time.Millisecond,
+	s := probe.Start(ctx, probe.NewTCP(netip.AddrPortFrom(vip(), 80), 5*time.Millisecond,
 		func(fn func() error) error { return d.lab.Do(client, fn) }))
 	wait := func(what string) error {
 		ctx, cancel := context.WithTimeout(ctx, waitLimit)
@@ -187,10 +188,10 @@ func (d *demo) after(ctx context.Context) error {
 		return err
 	}
 	d.say(d.owner + " says that it announces the address")
-	if err := d.exec(ctx, client, "ip", "neighbour", "show", vip.String()); err != nil {
+	if err := d.exec(ctx, client, "ip", "neighbour", "show", vip().String()); err != nil {
 		return err
 	}
-	return d.exec(ctx, client, "curl", "-sS", "-f", "--max-time", "2", "--retry", "5", "--retry-all-errors", "http://"+vip.String()+"/")
+	return d.exec(ctx, client, "curl", "-sS", "-f", "--max-time", "2", "--retry", "5", "--retry-all-errors", "http://"+vip().String()+"/")
 }
 
 func (d *demo) finish(ctx context.Context) error {
@@ -215,7 +216,7 @@ func (d *demo) findOwner(ctx context.Context, old string) error {
 		}
 		owners := strings.Fields(string(out))
 		if len(owners) != 1 || owners[0] == old {
-			return fmt.Errorf("%s is announced by %q", vip, owners)
+			return fmt.Errorf("%s is announced by %q", vip(), owners)
 		}
 		d.owner = owners[0]
 		return nil

@@ -44,8 +44,8 @@ const (
 
 type sessionKey struct{}
 
-// Params returns what testscript needs to run the scenarios.
-func Params(o Options) testscript.Params {
+// Params returns what testscript needs to run the scenarios, until ctx ends.
+func Params(ctx context.Context, o Options) testscript.Params {
 	if o.Limit == 0 {
 		o.Limit = defaultLimit
 	}
@@ -67,14 +67,14 @@ func Params(o Options) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			slots <- struct{}{}
 			env.Defer(func() { <-slots })
-			return setUp(env, o)
+			return setUp(ctx, env, o)
 		},
 	}
 }
 
-func setUp(env *testscript.Env, o Options) error {
+func setUp(ctx context.Context, env *testscript.Env, o Options) error {
 	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
 		name:   name,
 		opts:   o,

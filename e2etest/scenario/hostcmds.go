@@ -69,7 +69,7 @@ func answers(ctx context.Context, s *session, args []string) (string, error) {
 	}
 	want, err := strconv.Atoi(rest[0])
 	if err != nil || want < 1 {
-		return "", fmt.Errorf("N is %q, want a number from 1", rest[0])
+		return "", fmt.Errorf("%q Pods: want a number from 1", rest[0])
 	}
 	seen := map[string]int{}
 	for range maxRequests {

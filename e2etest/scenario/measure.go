@@ -88,7 +88,7 @@ func answered(ctx context.Context, s *session, args []string) (string, error) {
 	}
 	if len(rest) == 1 {
 		if n, err = strconv.Atoi(rest[0]); err != nil {
-			return "", fmt.Errorf("N: %w", err)
+			return "", fmt.Errorf("number of answers: %w", err)
 		}
 	}
 	return "", s.waitAnswers(ctx, limit, n)

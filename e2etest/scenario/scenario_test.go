@@ -42,7 +42,7 @@ func TestScenarios(t *testing.T) {
 	if testing.Verbose() {
 		o.Trace = os.Stderr
 	}
-	testscript.Run(t, Params(o))
+	testscript.Run(t, Params(t.Context(), o))
 }
 
 func TestCommands(t *testing.T) {

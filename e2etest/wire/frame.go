@@ -36,7 +36,7 @@ const (
 	flagSolicit  = 0x40
 )
 
-var broadcast = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+func broadcast() MAC { return MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
 
 // Answer is a frame that says at which MAC an address is.
 type Answer struct {
@@ -107,7 +107,7 @@ func Request(fromMAC MAC, from, target netip.Addr) []byte {
 }
 
 func arpFrame(fromMAC MAC, from, target netip.Addr) []byte {
-	f := ethernet(broadcast, fromMAC, etherARP)
+	f := ethernet(broadcast(), fromMAC, etherARP)
 	f = append(f, 0, 1, 0x08, 0, 6, 4, 0, arpRequest)
 	f = append(f, fromMAC[:]...)
 	f = append(f, from.AsSlice()...)
