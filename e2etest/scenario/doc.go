@@ -13,7 +13,7 @@
 //	gap -max 10s
 //
 // A line is a command with its arguments; a line that begins with # is prose and a phase. The language is that of
-// testscript (github.com/rogpeppe/go-internal/testscript), with the commands that `go test ./scenario -commands` prints.
+// testscript (github.com/rogpeppe/go-internal/testscript), with the commands that `go test ./scenario -run TestCommands -v -commands` prints.
 //
 // Behind every scenario a checker listens on the LAN for two owners of one address, and the LAN is captured. When a
 // scenario fails, the captures, all logs, the last plans and all objects are kept, and their place is printed
