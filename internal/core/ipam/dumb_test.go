@@ -102,13 +102,13 @@ func (d *dumb) home(a netip.Addr) *lb.Pool {
 }
 
 // mayJoin: a is free, or all who have it share it with s.
-func (d *dumb) mayJoin(s *dumbService, a netip.Addr, new bool) bool {
+func (d *dumb) mayJoin(s *dumbService, a netip.Addr, fresh bool) bool {
 	for _, o := range d.svcs {
 		h := o.has[lb.FamilyOf(a)]
 		if o == s || h.addr != a {
 			continue
 		}
-		if s.SharingKey == "" || s.SharingKey != o.SharingKey || s.BackendKey != o.BackendKey || (new && h.frozen) {
+		if s.SharingKey == "" || s.SharingKey != o.SharingKey || s.BackendKey != o.BackendKey || (fresh && h.frozen) {
 			return false
 		}
 		for _, p := range s.Ports {
