@@ -13,6 +13,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 MODULES := . e2etest e2etest/kube tools tools/golangci-lint tools/ko
 # What make deps installs; the programs the lab and the tests call.
 DEBIAN_PACKAGES := ca-certificates conntrack curl git iproute2 iptables iputils-arping iputils-ping ndisc6 nftables procps tcpdump
+# The tests run routers too. (A variable of a target holds for its prerequisites, here deps.)
+test test-scenarios: DEBIAN_PACKAGES += bird2 frr
 
 KUBE_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2; exit}' e2etest/kube/go.mod 2>/dev/null)
 KUBE_MINOR := $(word 2,$(subst ., ,$(KUBE_VERSION)))
