@@ -23,9 +23,6 @@ import (
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
-// leaseName is the Lease that the replicas compete for.
-const leaseName = "herald-controller"
-
 // reader is where the controller reads the cluster; *kube.Cluster is one.
 type reader interface {
 	// Read returns a complete reading, or an error: then nothing may be
@@ -73,8 +70,6 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		Kinds:       kube.ControllerKinds(),
 		EventSource: api.EventSourceController,
 		UserAgent:   "herald-controller",
-		HealthPort:  o.HealthProbePort,
-		Lease:       leaseName,
 		Changed:     loop.Poke,
 		ServiceGone: gone.add,
 		Logger:      log,
@@ -82,40 +77,60 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	c.cluster, c.direct = cluster, cluster.Client()
+	c.direct, err = newDirect(cluster.Connection())
+	if err != nil {
+		return fmt.Errorf("make the client: %w", err)
+	}
+	c.cluster = cluster
 	c.writer = cluster.NewWriter(c.metrics.Client, log)
 	c.guard = &guard{client: c.direct, log: log}
-	tasks := []error{
-		cluster.AddReadyCheck("plan", c.ready),
-		cluster.AddLeaderOnly(func(ctx context.Context) error {
-			c.leading.Store(true)
-			log.Info("leading")
-			return loop.Run(ctx)
-		}),
-		cluster.AddLeaderOnly(func(ctx context.Context) error { return gone.run(ctx, c.direct) }),
+	r, err := newReplica(cluster.Connection(), o, c.direct, log)
+	if err != nil {
+		return fmt.Errorf("make the manager: %w", err)
 	}
-	if o.MLSecretName != "" {
-		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
-			return ensureSecret(ctx, c.direct, o.Namespace, o.MLSecretName, log)
-		}))
-	}
-	if o.Port != 0 {
-		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
-			return telemetry.Serve(ctx, net.JoinHostPort("", strconv.Itoa(o.Port)), telemetry.Pages(c.metrics.Registry, &c.page))
-		}))
-	}
-	if o.PprofBindAddress != "" {
-		tasks = append(tasks, cluster.Add(func(ctx context.Context) error {
-			return telemetry.Serve(ctx, o.PprofBindAddress, telemetry.Profiles())
-		}))
-	}
-	if err := errors.Join(tasks...); err != nil {
+	if err := c.register(r, cluster, loop, gone); err != nil {
 		return fmt.Errorf("register tasks: %w", err)
 	}
-	return cluster.Run(ctx)
+	stopEvents, err := cluster.StartEvents(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopEvents()
+	return r.run(ctx)
 }
 
-// ready says why this replica is not ready; caches are checked by kube. A
+// register tells r everything that this replica does.
+func (c *Controller) register(r *replica, cluster *kube.Cluster, loop *kube.Loop, gone *releaser) error {
+	errs := []error{
+		r.add(cluster.RunCaches),
+		r.addReadyCheck("caches", cluster.Synced),
+		r.addReadyCheck("plan", c.ready),
+		r.addLeaderOnly(func(ctx context.Context) error {
+			c.leading.Store(true)
+			c.log.Info("leading")
+			return loop.Run(ctx)
+		}),
+		r.addLeaderOnly(func(ctx context.Context) error { return gone.run(ctx, c.direct) }),
+	}
+	if c.opts.MLSecretName != "" {
+		errs = append(errs, r.add(func(ctx context.Context) error {
+			return ensureSecret(ctx, c.direct, c.opts.Namespace, c.opts.MLSecretName, c.log)
+		}))
+	}
+	if c.opts.Port != 0 {
+		errs = append(errs, r.add(func(ctx context.Context) error {
+			return telemetry.Serve(ctx, net.JoinHostPort("", strconv.Itoa(c.opts.Port)), telemetry.Pages(c.metrics.Registry, &c.page))
+		}))
+	}
+	if c.opts.PprofBindAddress != "" {
+		errs = append(errs, r.add(func(ctx context.Context) error {
+			return telemetry.Serve(ctx, c.opts.PprofBindAddress, telemetry.Profiles())
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// ready says why this replica is not ready; caches have a check of their own. A
 // replica that does not lead is ready to.
 func (c *Controller) ready() error {
 	if c.leading.Load() && !c.applied.Load() {

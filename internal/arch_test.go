@@ -71,6 +71,11 @@ func layers() []layer {
 	}
 }
 
+// allOfKubernetes is why few may import some libraries. That no other library brings them into the speaker is checked
+// there, by TestLinked.
+const allOfKubernetes = "it brings all of Kubernetes' API along, code and memory that every node would pay for; " +
+	"kube.Client and client-go's caches do without"
+
 // libraries say who may import an outside library. To replace one, or to guard against its bugs, there is then one
 // place to look at. Only the product is bound by this, not e2etest.
 func libraries() []library {
@@ -88,6 +93,10 @@ func libraries() []library {
 		{"github.com/mdlayher/packet", []string{"internal/driver/rawl2"}, "packets are decided on in core/l2 and sent by rawl2"},
 		{"github.com/mdlayher/ndp", []string{"internal/driver/rawl2", "internal/driver/bgptransport"},
 			"packets are decided on in core/l2 and sent by rawl2; unnumbered BGP sends router advertisements"},
+		{"sigs.k8s.io/controller-runtime", []string{"controller"}, allOfKubernetes},
+		{"k8s.io/client-go/kubernetes", []string{"controller"}, allOfKubernetes},
+		{"k8s.io/client-go/informers", []string{"controller"}, allOfKubernetes},
+		{"k8s.io/client-go/tools/leaderelection", []string{"controller"}, allOfKubernetes},
 		{"github.com/spf13/cobra", []string{"cmd"}, "only programs have a command line"},
 	}
 }

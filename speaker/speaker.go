@@ -29,8 +29,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -60,6 +60,7 @@ type speaker struct {
 	cluster *kube.Cluster
 	engine  *engine
 	drivers []driver
+	tasks   []task // what talks to the API server
 	metrics *telemetry.Metrics
 	page    telemetry.PlanPage
 
@@ -103,7 +104,6 @@ func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error)
 		EventSource: api.EventSourceSpeaker,
 		Host:        o.NodeName,
 		UserAgent:   "herald-speaker",
-		HealthPort:  o.HealthProbePort,
 		Changed:     s.planLoop.Poke,
 		Logger:      log,
 	})
@@ -147,19 +147,27 @@ func (s *speaker) connect() error {
 	s.writer = s.cluster.NewReportWriter(s.metrics.Client, s.log.With(telemetry.KeyComponent, "report"))
 	s.page.Set(s.view)
 
-	return errors.Join(
-		s.cluster.Add(s.planLoop.Run),
-		s.cluster.Add(func(ctx context.Context) error { return s.watchConflicts(ctx, answers) }),
-		s.cluster.Add(s.runReports),
-		s.cluster.AddReadyCheck("plan", s.ready),
-	)
+	s.tasks = []task{
+		s.cluster.RunCaches,
+		s.planLoop.Run,
+		func(ctx context.Context) error { return s.watchConflicts(ctx, answers) },
+		s.runReports,
+	}
+	return nil
 }
 
 // run starts everything. The drivers outlive the rest by the moment that the
-// engine needs to hand over.
+// engine needs to hand over, and /healthz answers until the last report is out.
 func (s *speaker) run(ctx context.Context) error {
 	driverCtx, stopDrivers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopDrivers()
+	healthCtx, stopHealth := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHealth()
+	stopEvents, err := s.cluster.StartEvents(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopEvents()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, d := range s.drivers {
 		g.Go(func() error { return d.Run(driverCtx) })
@@ -168,12 +176,21 @@ func (s *speaker) run(ctx context.Context) error {
 		defer stopDrivers()
 		return s.engine.run(ctx)
 	})
-	g.Go(func() error { return s.cluster.Run(ctx) })
-	s.serve(ctx, g)
+	g.Go(func() error {
+		defer stopHealth()
+		return runTasks(ctx, s.tasks...)
+	})
+	s.serve(ctx, healthCtx, g)
 	return g.Wait()
 }
 
-func (s *speaker) serve(ctx context.Context, g *errgroup.Group) {
+func (s *speaker) serve(ctx, healthCtx context.Context, g *errgroup.Group) {
+	if s.opts.HealthProbePort != 0 {
+		checks := []telemetry.Check{{Name: "caches", Ready: s.cluster.Synced}, {Name: "plan", Ready: s.ready}}
+		g.Go(func() error {
+			return telemetry.Serve(healthCtx, net.JoinHostPort("", strconv.Itoa(s.opts.HealthProbePort)), telemetry.Health(checks...))
+		})
+	}
 	if s.opts.Port != 0 {
 		g.Go(func() error {
 			return telemetry.Serve(ctx, net.JoinHostPort("", strconv.Itoa(s.opts.Port)), telemetry.Pages(s.metrics.Registry, &s.page))
@@ -227,7 +244,7 @@ func (s *speaker) findPod(ctx context.Context) *metav1.OwnerReference {
 		return nil
 	}
 	var pod corev1.Pod
-	err := s.cluster.Client().Get(ctx, client.ObjectKey{Namespace: s.opts.Namespace, Name: s.opts.PodName}, &pod)
+	err := s.cluster.Client().Get(ctx, types.NamespacedName{Namespace: s.opts.Namespace, Name: s.opts.PodName}, &pod)
 	if err != nil {
 		s.log.Warn("own Pod not found; status objects will have no owner", telemetry.KeyObject, s.opts.PodName, telemetry.KeyError, err)
 		return nil
@@ -261,8 +278,7 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 func (s *speaker) cleanUp(ctx context.Context) error {
 	var errs []error
 	for _, node := range s.reporter.orphans() {
-		err := s.cluster.Client().DeleteAllOf(ctx, &v1beta1.ServiceL2Status{},
-			client.InNamespace(s.opts.Namespace), client.MatchingLabels{api.LabelNode: string(node)})
+		err := s.cluster.Client().DeleteLabelled(ctx, &v1beta1.ServiceL2Status{}, s.opts.Namespace, labels.Set{api.LabelNode: string(node)})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("delete the ServiceL2Status objects of node %s: %w", node, err))
 			continue

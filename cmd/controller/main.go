@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/heraldlb/herald/controller"
-	"github.com/heraldlb/herald/internal/kube"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
@@ -70,7 +69,7 @@ func command() *cobra.Command {
 				return fmt.Errorf("--log-level: %w", err)
 			}
 			log := telemetry.NewLogger(os.Stdout, level)
-			kube.RouteLogs(log)
+			controller.RouteLogs(log)
 			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 			if err != nil {
 				return fmt.Errorf("find the API server: %w (outside a Pod give --kubeconfig)", err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 
@@ -34,6 +35,11 @@ chart sets them from the Pod (downward API).`
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	if os.Getenv("GOGC") == "" {
+		// Mostly idle with a small heap, and on every node: collecting twice as
+		// often costs little, and saves a quarter of the memory.
+		debug.SetGCPercent(50)
+	}
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "speaker:", err)
 		stop()

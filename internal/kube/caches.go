@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -17,12 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
@@ -51,10 +45,10 @@ func (e *NotSyncedError) Error() string {
 
 // Caches keep a copy of the watched objects.
 //
-// They are client-go informers rather than the manager's own cache, for three
-// reasons: List of that cache copies every struct on every read, it refuses to
-// start a kind whose CustomResourceDefinition is missing, and it does not tell
-// when one is deleted later.
+// They are client-go informers rather than controller-runtime's cache, for
+// these reasons: List of that cache copies every struct on every read, it refuses to
+// start a kind whose CustomResourceDefinition is missing, it does not tell when
+// one is deleted later, and it brings all kinds of Kubernetes along.
 type Caches struct {
 	log     *slog.Logger
 	sources []*source
@@ -126,7 +120,7 @@ func (c *Caches) configure(s *source) error {
 			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = t.Obj
 			}
-			if o, ok := obj.(client.Object); ok {
+			if o, ok := obj.(snapshot.Object); ok {
 				s.overlay.drop(o.GetUID())
 			}
 			if svc, ok := obj.(*corev1.Service); ok && c.serviceGone != nil {
@@ -220,11 +214,10 @@ func (s *source) isMissing() bool {
 	return s.missing
 }
 
-// connectTo returns the connections to a real API server.
-func connectTo(cfg *rest.Config, httpClient *http.Client, scheme *runtime.Scheme, namespace string) listerWatchers {
-	codecs := serializer.NewCodecFactory(scheme)
+// watch returns the connections of caches to a real API server.
+func (c *connections) watch(namespace string) listerWatchers {
 	return func(k Kind) (cache.ListerWatcher, error) {
-		rc, err := apiutil.RESTClientForGVK(k.gvk, false, false, cfg, codecs, httpClient)
+		rc, err := c.to(k.gvk.GroupVersion())
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
@@ -120,7 +119,7 @@ func configKind[T any, P pointer[T]](kind, resource string, list func(*snapshot.
 // pointer is *T, which is the API object.
 type pointer[T any] interface {
 	*T
-	client.Object
+	snapshot.Object
 }
 
 func kindOf[T any, P pointer[T]](gvk schema.GroupVersionKind, resource string, strip func(P), list func(*snapshot.Objects) *[]P) Kind {

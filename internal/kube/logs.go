@@ -6,19 +6,21 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// RouteLogs sends what the Kubernetes libraries log to l, from level info up:
-// their debugging drowns Herald's own. They keep their loggers in global
-// variables, so this is called once, by main.
-func RouteLogs(l *slog.Logger) {
-	l = slog.New(atLeastInfo{l.Handler()}).With("component", "client-go")
+// RouteLogs sends what the Kubernetes libraries log to l, as Quiet makes it.
+// They keep their logger in a global variable, so this is called once, by main.
+// It returns the logger, for other libraries of that kind.
+func RouteLogs(l *slog.Logger) *slog.Logger {
+	l = Quiet(l).With("component", "client-go")
 	klog.SetSlogLogger(l)
-	ctrllog.SetLogger(logr.FromSlogHandler(l.Handler()))
+	return l
 }
+
+// Quiet returns l for a Kubernetes library, from level info up: their debugging
+// drowns Herald's own.
+func Quiet(l *slog.Logger) *slog.Logger { return slog.New(atLeastInfo{l.Handler()}) }
 
 // atLeastInfo drops everything below level info.
 type atLeastInfo struct{ slog.Handler }

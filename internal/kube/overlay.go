@@ -9,7 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
 // overlay holds what this program has written until the cache shows it, so
@@ -21,7 +22,7 @@ type overlay struct {
 }
 
 type overlayEntry struct {
-	obj client.Object
+	obj snapshot.Object
 	// created objects may not be in the cache at all yet; they are shown until
 	// then, or until expires.
 	created bool
@@ -32,7 +33,7 @@ type overlayEntry struct {
 // having it: it may have been deleted before the cache ever saw it.
 const createdFor = 10 * time.Second
 
-func (o *overlay) put(obj client.Object, created bool) {
+func (o *overlay) put(obj snapshot.Object, created bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.entries == nil {
@@ -57,7 +58,7 @@ func (o *overlay) apply(items []any) []any {
 	}
 	kept := make(map[types.UID]overlayEntry, len(o.entries))
 	for i, item := range items {
-		cached, ok := item.(client.Object)
+		cached, ok := item.(snapshot.Object)
 		if !ok {
 			continue
 		}
@@ -81,14 +82,14 @@ func (o *overlay) apply(items []any) []any {
 
 // newer reports whether a is a later version of the object than b. If the
 // versions cannot be compared, what the cache says counts.
-func newer(a, b client.Object) bool {
+func newer(a, b snapshot.Object) bool {
 	c, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
 	return err == nil && c > 0
 }
 
 // remember puts an object that the API server has just returned into the
 // overlay of its kind.
-func (c *Caches) remember(obj client.Object, created bool) {
+func (c *Caches) remember(obj snapshot.Object, created bool) {
 	for _, s := range c.sources {
 		if reflect.TypeOf(s.kind.object) == reflect.TypeOf(obj) {
 			s.kind.strip(obj)

@@ -6,17 +6,18 @@ import (
 	"reflect"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
 // sameButVersion reports whether two readings of an object differ in nothing
 // but the resource version, that is, only in fields that are not kept.
 func sameButVersion(before, after any) bool {
-	b, ok := before.(client.Object)
+	b, ok := before.(snapshot.Object)
 	if !ok {
 		return false
 	}
-	a, ok := after.(client.Object)
+	a, ok := after.(snapshot.Object)
 	if !ok || reflect.TypeOf(b) != reflect.TypeOf(a) {
 		return false
 	}
@@ -26,7 +27,7 @@ func sameButVersion(before, after any) bool {
 	// A shallow copy: b itself is shared with the cache.
 	copied := reflect.New(reflect.TypeOf(b).Elem())
 	copied.Elem().Set(reflect.ValueOf(b).Elem())
-	c := copied.Interface().(client.Object)
+	c := copied.Interface().(snapshot.Object)
 	c.SetResourceVersion(a.GetResourceVersion())
 	return equality.Semantic.DeepEqual(c, a)
 }

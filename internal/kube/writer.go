@@ -13,9 +13,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
@@ -46,20 +47,20 @@ const (
 	logged = 5
 )
 
-// statusClient is the part of a client that a Writer needs.
+// statusClient is the part of a Client that a Writer needs.
 type statusClient interface {
-	// createObject makes obj and fills in what the server says of it.
-	createObject(ctx context.Context, obj client.Object) error
-	// patchStatus patches the status of obj and fills in the result.
-	patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error
-	// deleteObject deletes obj, and no other of the same name.
-	deleteObject(ctx context.Context, obj client.Object) error
+	// Create makes obj and fills in what the server says of it.
+	Create(ctx context.Context, obj snapshot.Object) error
+	// PatchStatus patches the status of obj and fills in the result.
+	PatchStatus(ctx context.Context, obj snapshot.Object, kind types.PatchType, patch []byte) error
+	// Delete deletes obj, and no other of the same name.
+	Delete(ctx context.Context, obj snapshot.Object) error
 }
 
 // Writer carries out status.Writes. It is for one goroutine.
 type Writer struct {
 	client   statusClient
-	remember func(obj client.Object, created bool)
+	remember func(obj snapshot.Object, created bool)
 	events   record.EventRecorder
 	metrics  *telemetry.ClientMetrics
 	log      *slog.Logger
@@ -92,10 +93,10 @@ func (c *Cluster) NewReportWriter(m *telemetry.ClientMetrics, log *slog.Logger) 
 
 // NewWriter returns a Writer that writes to the cluster.
 func (c *Cluster) NewWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
-	return newWriter(directClient{c.client}, c.caches.remember, c.events, m, log)
+	return newWriter(c.client, c.caches.remember, c.events, m, log)
 }
 
-func newWriter(c statusClient, remember func(client.Object, bool), events record.EventRecorder, m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
+func newWriter(c statusClient, remember func(snapshot.Object, bool), events record.EventRecorder, m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
 	return &Writer{client: c, remember: remember, events: events, metrics: m, log: log, parallel: writers, waiting: map[objectID]wait{}}
 }
 
@@ -174,17 +175,17 @@ func (w *Writer) one(ctx context.Context, write *status.Write) error {
 	obj := blank(write.Object)
 	if write.Delete {
 		obj.SetUID(write.Object.GetUID())
-		return w.client.deleteObject(ctx, obj)
+		return w.client.Delete(ctx, obj)
 	}
 	if write.Create {
-		made := write.Object.DeepCopyObject().(client.Object)
-		if err := w.client.createObject(ctx, made); err != nil {
+		made := write.Object.DeepCopyObject().(snapshot.Object)
+		if err := w.client.Create(ctx, made); err != nil {
 			return err
 		}
 		obj.SetName(made.GetName()) // it may have been generated
 		w.remember(made, true)
 	}
-	if err := w.client.patchStatus(ctx, obj, client.RawPatch(write.PatchType, write.Patch)); err != nil {
+	if err := w.client.PatchStatus(ctx, obj, write.PatchType, write.Patch); err != nil {
 		return err
 	}
 	w.remember(obj, write.Create)
@@ -246,7 +247,7 @@ func (w *Writer) count(id objectID, result string) {
 
 // idOf tells objects apart. Those whose name is still to be generated differ in
 // their labels.
-func idOf(obj client.Object) objectID {
+func idOf(obj snapshot.Object) objectID {
 	name := obj.GetName()
 	if name == "" {
 		name = obj.GetGenerateName() + fmt.Sprint(obj.GetLabels())
@@ -255,8 +256,8 @@ func idOf(obj client.Object) objectID {
 }
 
 // blank returns an empty object of the same type, name and namespace.
-func blank(obj client.Object) client.Object {
-	b := reflect.New(reflect.TypeOf(obj).Elem()).Interface().(client.Object)
+func blank(obj snapshot.Object) snapshot.Object {
+	b := reflect.New(reflect.TypeOf(obj).Elem()).Interface().(snapshot.Object)
 	b.SetNamespace(obj.GetNamespace())
 	b.SetName(obj.GetName())
 	return b
@@ -264,25 +265,9 @@ func blank(obj client.Object) client.Object {
 
 // reference is what an event needs of its object: objects from caches may not
 // be handed to others.
-func reference(obj client.Object) runtime.Object {
+func reference(obj snapshot.Object) runtime.Object {
 	r := blank(obj)
 	r.SetUID(obj.GetUID())
 	r.SetResourceVersion(obj.GetResourceVersion())
 	return r
-}
-
-// directClient implements statusClient with a real one.
-type directClient struct{ client.Client }
-
-func (c directClient) createObject(ctx context.Context, obj client.Object) error {
-	return c.Create(ctx, obj)
-}
-
-func (c directClient) patchStatus(ctx context.Context, obj client.Object, patch client.Patch) error {
-	return c.Status().Patch(ctx, obj, patch)
-}
-
-func (c directClient) deleteObject(ctx context.Context, obj client.Object) error {
-	uid := obj.GetUID()
-	return c.Delete(ctx, obj, client.Preconditions{UID: &uid})
 }

@@ -19,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
@@ -37,11 +37,11 @@ type fakeAPI struct {
 	most    int
 }
 
-func (f *fakeAPI) createObject(_ context.Context, obj client.Object) error {
+func (f *fakeAPI) Create(_ context.Context, obj snapshot.Object) error {
 	return f.request("create " + obj.GetName())
 }
 
-func (f *fakeAPI) patchStatus(ctx context.Context, obj client.Object, _ client.Patch) error {
+func (f *fakeAPI) PatchStatus(ctx context.Context, obj snapshot.Object, _ types.PatchType, _ []byte) error {
 	if err := f.request(obj.GetName()); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (f *fakeAPI) patchStatus(ctx context.Context, obj client.Object, _ client.P
 	return ctx.Err()
 }
 
-func (f *fakeAPI) deleteObject(_ context.Context, obj client.Object) error {
+func (f *fakeAPI) Delete(_ context.Context, obj snapshot.Object) error {
 	return f.request("delete " + string(obj.GetUID()))
 }
 
@@ -90,7 +90,7 @@ type writerFixture struct {
 func testWriter(api *fakeAPI) *writerFixture {
 	f := &writerFixture{api: api, events: record.NewFakeRecorder(1000)}
 	var mu sync.Mutex // guards remembered
-	f.Writer = newWriter(api, func(obj client.Object, created bool) {
+	f.Writer = newWriter(api, func(obj snapshot.Object, created bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		f.remembered = append(f.remembered, fmt.Sprintf("%s@%s created=%v", obj.GetName(), obj.GetResourceVersion(), created))
@@ -266,7 +266,7 @@ func TestOverlay(t *testing.T) {
 		versions := func(items []any) []string {
 			var out []string
 			for _, i := range items {
-				o := i.(client.Object)
+				o := i.(snapshot.Object)
 				out = append(out, string(o.GetUID())+"@"+o.GetResourceVersion())
 			}
 			return out

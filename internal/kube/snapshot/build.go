@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
@@ -90,7 +88,7 @@ type subject struct {
 	bad  bool // it cannot be used
 }
 
-func (b *builder) subject(kind string, obj client.Object) *subject {
+func (b *builder) subject(kind string, obj Object) *subject {
 	return &subject{b: b, kind: kind, name: obj.GetName()}
 }
 
@@ -125,7 +123,7 @@ func shorten(s string) string {
 
 // own returns the objects of the namespace, oldest first (by creation time,
 // then name): where two contradict each other, the younger one is at fault.
-func own[T client.Object](objs []T, namespace string) []T {
+func own[T Object](objs []T, namespace string) []T {
 	out := make([]T, 0, len(objs))
 	for _, o := range objs {
 		if o.GetNamespace() == namespace {
@@ -136,12 +134,12 @@ func own[T client.Object](objs []T, namespace string) []T {
 	return out
 }
 
-func older[T client.Object](a, b T) int {
+func older[T Object](a, b T) int {
 	return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()))
 }
 
 // names returns the names of the objects, sorted.
-func names[T client.Object](objs []T) []string {
+func names[T Object](objs []T) []string {
 	out := make([]string, len(objs))
 	for i, o := range objs {
 		out[i] = o.GetName()

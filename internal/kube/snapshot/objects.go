@@ -11,11 +11,19 @@ package snapshot
 import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 )
+
+// Object is any object of the Kubernetes API.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
 
 // Objects is one reading of the caches. The objects are shared with the
 // caches: nobody may change them. Lists are in no particular order.

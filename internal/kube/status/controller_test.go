@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -94,10 +93,10 @@ func apply(t *testing.T, o snapshot.Objects, writes []status.Write) snapshot.Obj
 	return o
 }
 
-func replace[T client.Object](t *testing.T, list []T, old client.Object, now T) {
+func replace[T snapshot.Object](t *testing.T, list []T, old snapshot.Object, now T) {
 	t.Helper()
 	for i := range list {
-		if client.Object(list[i]) == old {
+		if snapshot.Object(list[i]) == old {
 			list[i] = now
 			return
 		}

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -43,7 +42,7 @@ func Controller(o snapshot.Objects, plan ipam.Result, problems []snapshot.Proble
 
 // object is a configuration object and what its status says now.
 type object struct {
-	client.Object
+	snapshot.Object
 	kind       string
 	conditions []metav1.Condition
 }

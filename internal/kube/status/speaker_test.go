@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
@@ -86,7 +85,7 @@ func TestSpeakerCondition(t *testing.T) {
 				}
 				return
 			}
-			if len(writes) != 1 || writes[0].Object != client.Object(svc) {
+			if len(writes) != 1 || writes[0].Object != snapshot.Object(svc) {
 				t.Fatalf("writes: %+v, want one on the Service", writes)
 			}
 			want := announced(tt.want, tt.report.Reason)

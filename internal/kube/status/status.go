@@ -16,14 +16,15 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
 // Write is one request that makes an object show what it should.
 type Write struct {
 	// Object is the object as it was read. It is shared and must not be
 	// changed.
-	Object client.Object
+	Object snapshot.Object
 	// Create means that the object does not exist and is made first, as it is
 	// here. Delete means that it goes; there is no patch then.
 	Create, Delete bool
