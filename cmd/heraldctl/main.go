@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command heraldctl answers questions about Herald in a cluster: who has which
+// address, and why a Service has none or gets no traffic. It changes nothing.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set at build time.
+var version = "dev"
+
+const long = `heraldctl answers questions about Herald. It only reads, with the rights of your kubeconfig
+or, inside a Pod, of its ServiceAccount.
+
+  heraldctl addresses                     who has which address, since when, and which node answers for it
+  heraldctl explain service shop/web      why a Service has that address, or none, and who announces it
+  heraldctl dump cluster.yaml             save what the answers are made from, to ask somebody else
+  heraldctl explain service shop/web --from cluster.yaml
+
+The answers come from the planners that the controller and the speakers run, applied to the
+objects as they are now.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "heraldctl:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	s := &source{}
+	cmd := &cobra.Command{
+		Use:           "heraldctl",
+		Short:         "Ask Herald who has which address, and why",
+		Long:          long,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	explain := &cobra.Command{
+		Use:   "explain",
+		Short: "Tell why something is as it is",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q cannot be explained: heraldctl explain service NAMESPACE/NAME", args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	explain.AddCommand(explainServiceCommand(s))
+	cmd.AddCommand(addressesCommand(s), explain, dumpCommand(s), versionCommand())
+	f := cmd.PersistentFlags()
+	f.StringVar(&s.kubeconfig, "kubeconfig", "", "file that says how to reach the cluster (default: $KUBECONFIG, else ~/.kube/config, else the Pod's ServiceAccount)")
+	f.StringVar(&s.context, "context", "", "context of the kubeconfig (default: its current one)")
+	f.StringVarP(&s.namespace, "namespace", "n", "", "namespace of Services")
+	f.StringVar(&s.heraldNamespace, "herald-namespace", "", "Herald's own namespace (default: where the IPAddressPools are, else metallb-system)")
+	f.StringVar(&s.lbClass, "lb-class", "", "the --lb-class that Herald runs with (default: read from its Pods)")
+	f.BoolVar(&s.ignoreExcludeLB, "ignore-exclude-lb", false, "whether Herald runs with --ignore-exclude-lb (default: read from its Pods)")
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
+			return err
+		},
+	}
+}

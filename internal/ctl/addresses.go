@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// Address is an address that a Service has. One that is shared is listed once
+// for each of its Services.
+type Address struct {
+	Address   netip.Addr `json:"address"`
+	Namespace string     `json:"namespace"`
+	Service   string     `json:"service"`
+	// Pool is empty if the pool is not known.
+	Pool string `json:"pool,omitempty"`
+	// Since is when the Service got all its addresses: the transition time of
+	// the condition heraldlb.io/Allocated while that is True.
+	Since string `json:"since,omitempty"`
+	// Nodes answer for the address: one, or for a moment two, while one takes
+	// over.
+	Nodes      []string `json:"nodes,omitempty"`
+	Interfaces []string `json:"interfaces,omitempty"`
+	SharingKey string   `json:"sharingKey,omitempty"`
+	// Announced is the reason of the condition heraldlb.io/Announced.
+	Announced string `json:"announced,omitempty"`
+}
+
+// Filter chooses addresses; empty fields choose all.
+type Filter struct {
+	Namespace string
+	Pool      string
+}
+
+// Addresses lists who has what, by address, then Service. It is an error to ask
+// for a pool that neither exists nor has given an address.
+func (v *View) Addresses(f Filter) ([]Address, error) {
+	out := []Address{}
+	known := f.Pool == "" || slices.ContainsFunc(v.snap.Pools, func(p lb.Pool) bool { return p.Name == f.Pool })
+	for i := range v.snap.Services {
+		svc := &v.snap.Services[i]
+		for j := range svc.Assigned {
+			pool := v.poolOf(svc, j)
+			known = known || pool == f.Pool
+			if (f.Namespace == "" || svc.Key.Namespace == f.Namespace) && (f.Pool == "" || pool == f.Pool) {
+				out = append(out, v.address(svc, j, pool))
+			}
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("there is no IPAddressPool %q in namespace %s: %s", f.Pool, v.cluster.Namespace, v.poolNames())
+	}
+	slices.SortFunc(out, func(a, b Address) int {
+		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service))
+	})
+	return out, nil
+}
+
+func (v *View) address(svc *lb.Service, i int, pool string) Address {
+	a := Address{
+		Address:    svc.Assigned[i],
+		Namespace:  svc.Key.Namespace,
+		Service:    svc.Key.Name,
+		Pool:       pool,
+		SharingKey: svc.SharingKey,
+	}
+	obj := v.cluster.service(svc.Key)
+	if c := condition(obj, api.ConditionAllocated); c != nil && c.Status == metav1.ConditionTrue {
+		a.Since = stamp(c.LastTransitionTime)
+	}
+	if c := condition(obj, api.ConditionAnnounced); c != nil {
+		a.Announced = c.Reason
+	}
+	// A node reports Services. Of a Service that an advertisement covers only
+	// in part, it answers for the covered addresses.
+	if g, ok := v.announce.Group(svc.Key); ok && !g.Has(a.Address) {
+		return a
+	}
+	for _, o := range v.cluster.owners(svc.Key) {
+		a.Nodes = append(a.Nodes, o.node)
+		a.Interfaces = append(a.Interfaces, o.interfaces...)
+	}
+	slices.Sort(a.Interfaces)
+	a.Interfaces = slices.Compact(a.Interfaces)
+	return a
+}
+
+// stamp writes a time so that it sorts, in UTC.
+func stamp(t metav1.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// CheckOutput says whether PrintAddresses knows a format, before anything is
+// read.
+func CheckOutput(format string) error {
+	switch format {
+	case "table", "wide", "json", "yaml":
+		return nil
+	}
+	return fmt.Errorf("output %q is unknown: give -o table, wide, json or yaml", format)
+}
+
+// PrintAddresses writes the list as table, wide, json or yaml.
+func PrintAddresses(w io.Writer, list []Address, format string) error {
+	whole := map[string]any{"addresses": list}
+	switch format {
+	case "table", "wide":
+		return addressTable(w, list, format == "wide")
+	case "json":
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(whole)
+	case "yaml":
+		data, err := yaml.Marshal(whole)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		return err
+	}
+	return CheckOutput(format)
+}
+
+func addressTable(w io.Writer, list []Address, wide bool) error {
+	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	row := func(narrow, more []string) {
+		if wide {
+			narrow = append(narrow, more...)
+		}
+		fmt.Fprintln(t, strings.Join(narrow, "\t"))
+	}
+	row([]string{"ADDRESS", "SERVICE", "POOL", "SINCE", "NODE"}, []string{"INTERFACES", "SHARING KEY", "ANNOUNCED"})
+	for _, a := range list {
+		row([]string{a.Address.String(), a.Namespace + "/" + a.Service, orDash(a.Pool), orDash(a.Since), orDash(strings.Join(a.Nodes, ","))},
+			[]string{orDash(strings.Join(a.Interfaces, ",")), orDash(a.SharingKey), orDash(a.Announced)})
+	}
+	return t.Flush()
+}
