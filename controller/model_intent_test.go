@@ -166,14 +166,17 @@ func address(f lb.Family, n int) netip.Addr {
 	if f == lb.IPv4 {
 		return netip.AddrFrom4([4]byte{203, 0, 113, byte(n)})
 	}
-	a := netip.MustParseAddr("2001:db8::").As16()
-	a[15] = byte(n)
-	return netip.AddrFrom16(a)
+	return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(n)})
+}
+
+// number is the n of address.
+func number(a netip.Addr) int {
+	b := a.As16()
+	return int(b[15])
 }
 
 func (s segment) contains(a netip.Addr) bool {
-	n := int(a.AsSlice()[len(a.AsSlice())-1])
-	return lb.FamilyOf(a) == s.family && s.from <= n && n <= s.to
+	return lb.FamilyOf(a) == s.family && s.from <= number(a) && number(a) <= s.to
 }
 
 func (s segment) overlaps(o segment) bool {
@@ -197,8 +200,8 @@ func (in *poolIntent) contains(a netip.Addr) bool {
 
 // gives reports whether a is one of the addresses that the pool hands out.
 func (in *poolIntent) gives(a netip.Addr) bool {
-	last := a.AsSlice()[len(a.AsSlice())-1]
-	return in.contains(a) && !(in.avoid && a.Is4() && (last == 0 || last == 255))
+	buggy := a.Is4() && number(a) == 0 // the model has no .255
+	return in.contains(a) && !(in.avoid && buggy)
 }
 
 // admits reports whether the pool is for Services with this label in a
