@@ -12,9 +12,11 @@ import (
 )
 
 const addressesLong = `Lists the addresses that Services have: whose they are, the pool they are from, since when the Service
-has all it asks for (the condition heraldlb.io/Allocated), and the node that answers for them (its
-ServiceL2Status). A shared address is listed once for each of its Services. "-" is: none, or not known.
-All namespaces are listed unless -n names one.`
+has all it asks for without a break (the condition heraldlb.io/Allocated; an address replaced at once by
+another does not change it), and the node that answers for them (its ServiceL2Status).
+
+A shared address is listed once for each of its Services. "-" is: none, or not known. All namespaces are
+listed unless -n names one.`
 
 const addressesExample = `  heraldctl addresses                        all of them
   heraldctl addresses -n shop --pool web     those of pool web in namespace shop

@@ -28,8 +28,9 @@ type Address struct {
 	Service   string     `json:"service"`
 	// Pool is empty if the pool is not known.
 	Pool string `json:"pool,omitempty"`
-	// Since is when the Service got all its addresses: the transition time of
-	// the condition heraldlb.io/Allocated while that is True.
+	// Since is the transition time of the condition heraldlb.io/Allocated while
+	// that is True: since then the Service has all its addresses. An address
+	// that replaced another at once does not change it.
 	Since string `json:"since,omitempty"`
 	// Nodes answer for the address: one, or for a moment two, while one takes
 	// over.

@@ -171,10 +171,12 @@ func (t *tale) address() []string {
 		if p := t.view.poolOf(t.svc, i); p != "" {
 			line += fmt.Sprintf(" from pool %q", p)
 		}
-		if c != nil && c.Status == metav1.ConditionTrue && !c.LastTransitionTime.IsZero() {
-			line += ", since " + stamp(c.LastTransitionTime)
-		}
 		lines = append(lines, line)
+	}
+	if len(lines) > 0 && c != nil && c.Status == metav1.ConditionTrue {
+		// Not since when it has this very address: the condition stays True
+		// when an address is replaced at once.
+		lines = append(lines, fmt.Sprintf("%s is True since %s", api.ConditionAllocated, orDash(stamp(c.LastTransitionTime))))
 	}
 	if t.d.Reason.Code != reason.AddressAssigned {
 		lines = append(lines, t.why())
@@ -222,12 +224,16 @@ func (t *tale) pools() {
 		t.section("Pools", fmt.Sprintf("there is no IPAddressPool in namespace %s", t.view.cluster.Namespace))
 		return
 	}
+	all := t.view.considered(t.svc)
+	if len(all) == 0 { // it asks for one that does not exist
+		t.section("Pools", t.view.poolNames())
+		return
+	}
 	title := "Pools, in the order in which they are tried"
 	if t.svc.Request.Pool != "" {
 		title = "Pools (only the one asked for is considered)"
 	}
 	var lines []string
-	all := t.view.considered(t.svc)
 	for _, p := range all[:min(len(all), maxLines)] {
 		lines = append(lines, fmt.Sprintf("%s\t%s\t%s", p.name, orDash(p.used), p.text))
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -36,7 +37,7 @@ func newFakeServer(t *testing.T, text string) *fakeServer {
 	for {
 		o := &unstructured.Unstructured{}
 		switch err := d.Decode(&o.Object); {
-		case err == io.EOF: //nolint:errorlint // that is how it ends
+		case errors.Is(err, io.EOF):
 			return s
 		case err != nil:
 			t.Fatal(err)

@@ -87,7 +87,7 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 
 // reader fills a Cluster. After the first error it reads nothing more.
 type reader struct {
-	ctx     context.Context //nolint:containedctx // lives for one call of Read
+	ctx     context.Context // a reader lives for one call of Read
 	get     Getter
 	cluster *Cluster
 	err     error

@@ -72,11 +72,14 @@ func (v *View) poolNames() string {
 	if len(v.snap.Pools) == 0 {
 		return "there is none at all"
 	}
+	if len(v.snap.Pools) == 1 {
+		return "the only pool is " + v.snap.Pools[0].Name
+	}
 	names := make([]string, len(v.snap.Pools))
 	for i := range v.snap.Pools {
 		names[i] = v.snap.Pools[i].Name
 	}
-	return "there are " + enumerate(names, 10)
+	return fmt.Sprintf("the pools are %s", enumerate(names, 10))
 }
 
 // enumerate writes "a, b and c", or "a, b and 3 more".
