@@ -44,7 +44,8 @@ type reporter struct {
 	metrics *telemetry.Metrics
 
 	// The rest belongs to the goroutine of the report loop.
-	bad map[lb.ServiceKey]badNews
+	bad  map[lb.ServiceKey]badNews
+	calm calm
 }
 
 type badNews struct {
@@ -87,12 +88,15 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		out.Write = m.FirstLive(svc.Key.String()) == r.who.Node
 		return out
 	}
-	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, "layer2"))
+	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, "layer2")+uncovered(plan, svc))
 	if owner != r.who.Node {
 		return out
 	}
 	for _, a := range svc.Assigned {
-		out.Interfaces = append(out.Interfaces, answers[a]...)
+		if len(answers[a]) > 0 {
+			out.Addresses = append(out.Addresses, a)
+			out.Interfaces = append(out.Interfaces, answers[a]...)
+		}
 	}
 	slices.Sort(out.Interfaces)
 	out.Interfaces = slices.Compact(out.Interfaces)
@@ -101,9 +105,28 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 	return out
 }
 
+// uncovered names the addresses of a Service that no L2Advertisement covers,
+// though one covers another address of it.
+func uncovered(plan *announce.Result, svc *lb.Service) string {
+	group, ok := plan.Group(svc.Key)
+	if !ok {
+		return ""
+	}
+	var left []string
+	for _, a := range svc.Assigned {
+		if !group.Has(a) {
+			left = append(left, a.String())
+		}
+	}
+	if len(left) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; but not %s, which no L2Advertisement covers", strings.Join(left, ", "))
+}
+
 // addConflicts turns "announcing" into a conflict where somebody else was
 // heard to answer for an address of ours.
-func (r *reporter) addConflicts(p *planned, reports []status.ServiceReport, state l2.State) {
+func (r *reporter) addConflicts(reports []status.ServiceReport, state l2.State) {
 	if len(state.Conflicts) == 0 {
 		return
 	}
@@ -111,16 +134,8 @@ func (r *reporter) addConflicts(p *planned, reports []status.ServiceReport, stat
 	for _, c := range state.Conflicts {
 		seen[c.Address] = append(seen[c.Address], c)
 	}
-	assigned := make(map[lb.ServiceKey][]netip.Addr, len(p.snapshot.Services))
-	for i := range p.snapshot.Services {
-		s := &p.snapshot.Services[i]
-		assigned[s.Key] = s.Assigned
-	}
 	for i := range reports {
-		if len(reports[i].Interfaces) == 0 {
-			continue
-		}
-		for _, a := range assigned[reports[i].Key] {
+		for _, a := range reports[i].Addresses {
 			if len(seen[a]) > 0 {
 				reports[i].Reason = r.conflictReason(a, seen[a])
 				break
@@ -145,7 +160,8 @@ func (r *reporter) conflictReason(a netip.Addr, seen []l2.Conflict) reason.Reaso
 			return reason.New(reason.AddressConflict, "%s", text)
 		}
 	}
-	return reason.New(reason.AddressConflict, "%s; find the machine with that MAC address, or take the address out of the pool", text)
+	return reason.New(reason.AddressConflict, "%s; find the machine with that MAC address, or take the address out of the pool; "+
+		"if it is a node of this cluster, its speaker cannot be reached on the memberlist port, or has another key", text)
 }
 
 // wait holds back bad news that may pass by itself, and says when to look
@@ -181,10 +197,13 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 	if !ok {
 		return nil, 0, false
 	}
-	r.addConflicts(p, reports, r.watcher.State())
+	r.addConflicts(reports, r.watcher.State())
 	again := r.wait(reports, now)
-	r.measure(p, reports)
-	writes := status.SpeakerReports(r.who, objs, reports, now)
+	r.measure(reports)
+	writes, calmed := r.calm.filter(status.SpeakerReports(r.who, objs, reports, now), reports, now)
+	if calmed > 0 && (again == 0 || calmed < again) {
+		again = calmed
+	}
 	if w, ok := status.SpeakerState(r.who, objs.ConfigurationStates, p.problems, nil, now); ok {
 		writes = append(writes, w)
 	}
@@ -193,19 +212,11 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 
 // measure fills metallb_speaker_announced: one series per Service and address
 // that this node answers for.
-func (r *reporter) measure(p *planned, reports []status.ServiceReport) {
-	mine := make(map[lb.ServiceKey]bool)
-	for _, rep := range reports {
-		mine[rep.Key] = len(rep.Interfaces) > 0
-	}
+func (r *reporter) measure(reports []status.ServiceReport) {
 	var rows []telemetry.Row
-	for i := range p.snapshot.Services {
-		s := &p.snapshot.Services[i]
-		if !mine[s.Key] {
-			continue
-		}
-		for _, a := range s.Assigned {
-			rows = append(rows, telemetry.Row{Labels: []string{s.Key.String(), "layer2", string(r.who.Node), a.String()}, Value: 1})
+	for _, rep := range reports {
+		for _, a := range rep.Addresses {
+			rows = append(rows, telemetry.Row{Labels: []string{rep.Key.String(), "layer2", string(r.who.Node), a.String()}, Value: 1})
 		}
 	}
 	r.metrics.L2.Announced.Set(rows)

@@ -145,6 +145,7 @@ func (s *speaker) connect() error {
 		engine: s.engine, watcher: answers, links: network, metrics: s.metrics,
 	}
 	s.writer = s.cluster.NewReportWriter(s.metrics.Client, s.log.With(telemetry.KeyComponent, "report"))
+	s.page.HostOnly = true
 	s.page.Set(s.view)
 
 	s.tasks = []task{
@@ -227,6 +228,11 @@ func (s *speaker) planOnce(ctx context.Context) error {
 func (s *speaker) ready() error {
 	if s.planned.Load() == nil {
 		return errors.New("there is no plan yet")
+	}
+	settled := false
+	s.engine.query(func(m *ownership.Machine) { settled = m.Settled() })
+	if !settled {
+		return errors.New("the other speakers have not been heard yet")
 	}
 	return nil
 }

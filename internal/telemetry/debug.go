@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,10 @@ type PlanView struct {
 
 // PlanPage holds the last PlanView. The zero value is ready for use.
 type PlanPage struct {
+	// HostOnly answers only to clients on the same host: for a program on the
+	// host's network, where everybody could ask.
+	HostOnly bool
+
 	last atomic.Pointer[func() PlanView]
 }
 
@@ -43,7 +48,11 @@ type PlanPage struct {
 func (p *PlanPage) Set(view func() PlanView) { p.last.Store(&view) }
 
 // ServeHTTP implements http.Handler.
-func (p *PlanPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (p *PlanPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.HostOnly && !fromThisHost(r) {
+		http.Error(w, "only for clients on this node", http.StatusForbidden)
+		return
+	}
 	last := p.last.Load()
 	if last == nil {
 		http.Error(w, "there is no plan yet", http.StatusServiceUnavailable)
@@ -59,6 +68,20 @@ func (p *PlanPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	// An error here means that the reader went away.
 	_, _ = w.Write(append(b, '\n'))
+}
+
+// fromThisHost reports whether the client is on this host: it comes from the
+// loopback address, or from the very address that it called.
+func fromThisHost(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	if from.Addr().Unmap().IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.AddrPort().Addr().Unmap() == from.Addr().Unmap()
 }
 
 // redact returns s without passwords.

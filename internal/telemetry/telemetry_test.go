@@ -4,8 +4,11 @@ package telemetry_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -24,6 +27,25 @@ func get(t *testing.T, m *telemetry.Metrics, p *telemetry.PlanPage, path string)
 	w := httptest.NewRecorder()
 	telemetry.Pages(m.Registry, p).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	return w.Code, w.Body.String()
+}
+
+func TestPlanPageForTheHostOnly(t *testing.T) {
+	t.Parallel()
+	m, p := telemetry.NewControllerMetrics(), &telemetry.PlanPage{HostOnly: true}
+	p.Set(func() telemetry.PlanView { return telemetry.PlanView{Plan: "the plan"} })
+	local := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 9120}
+	for from, want := range map[string]int{
+		"127.0.0.1:1": 200, "[::1]:1": 200, "[::ffff:127.0.0.1]:1": 200, "192.0.2.9:1": 200,
+		"192.0.2.1:1": 403, "[fe80::1%eth0]:1": 403, "nonsense": 403,
+	} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/debug/plan", nil)
+		r.RemoteAddr = from
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+		telemetry.Pages(m.Registry, p).ServeHTTP(w, r)
+		if w.Code != want || (want != 200 && strings.Contains(w.Body.String(), "the plan")) {
+			t.Errorf("from %s: status %d, want %d", from, w.Code, want)
+		}
+	}
 }
 
 func TestTableSeriesGoAway(t *testing.T) {

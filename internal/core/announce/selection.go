@@ -234,9 +234,15 @@ func newPoolIndex(pools []lb.Pool) poolIndex {
 	return x
 }
 
-// of names the pool that ip is in. An address whose pool is gone or cannot be
-// read belongs to the pools that it was once given from.
+// of names the pool that ip is in. An address that was given from a pool which
+// is frozen now stays with it, whoever else claims to contain it; one whose
+// pool is gone or cannot be read belongs to the pools that it was given from.
 func (x *poolIndex) of(ip netip.Addr, svc *lb.Service) []string {
+	for _, r := range x.frozen {
+		if r.Contains(ip) && slices.Contains(svc.AssignedPools, r.pool[0]) {
+			return r.pool
+		}
+	}
 	i, found := slices.BinarySearchFunc(x.ranges, ip, func(r pooledRange, ip netip.Addr) int { return r.From.Compare(ip) })
 	if !found {
 		i--
@@ -244,9 +250,11 @@ func (x *poolIndex) of(ip netip.Addr, svc *lb.Service) []string {
 	if i >= 0 && x.ranges[i].Contains(ip) {
 		return x.ranges[i].pool
 	}
-	for _, r := range x.frozen {
-		if r.Contains(ip) && (len(svc.AssignedPools) == 0 || slices.Contains(svc.AssignedPools, r.pool[0])) {
-			return r.pool
+	if len(svc.AssignedPools) == 0 {
+		for _, r := range x.frozen {
+			if r.Contains(ip) {
+				return r.pool
+			}
 		}
 	}
 	return svc.AssignedPools

@@ -16,8 +16,8 @@ import (
 // scope reads what L2 and BGP advertisements have in common.
 //
 // A pool that does not exist makes the advertisement invalid in its status,
-// but it stays in use for the pools that do exist: deleting one pool must not
-// take the addresses of another one off the network.
+// but it stays in use: deleting one pool must not take the addresses of
+// another one off the network, nor those that Services keep from it.
 func (s *subject) scope(poolNames []string, poolSelectors, nodes, services []v1beta1.LabelSelector, pools []*v1beta1.IPAddressPool) lb.Scope {
 	return lb.Scope{
 		AllPools:         len(poolNames) == 0 && len(poolSelectors) == 0,
@@ -27,7 +27,8 @@ func (s *subject) scope(poolNames []string, poolSelectors, nodes, services []v1b
 	}
 }
 
-// selectPools returns the union of the pools selected and those named.
+// selectPools returns the union of the pools selected and those named, also
+// those that do not exist: a Service may still have an address of one.
 func (s *subject) selectPools(selectors []v1beta1.LabelSelector, pools []*v1beta1.IPAddressPool, named []string) []string {
 	var out []string
 	for _, sel := range s.selectors("spec.ipAddressPoolSelectors", selectors) {
@@ -38,8 +39,8 @@ func (s *subject) selectPools(selectors []v1beta1.LabelSelector, pools []*v1beta
 		}
 	}
 	for i, n := range named {
+		out = append(out, n)
 		if slices.ContainsFunc(pools, func(p *v1beta1.IPAddressPool) bool { return p.Name == n }) {
-			out = append(out, n)
 			continue
 		}
 		s.note(reason.UnknownReference, fmt.Sprintf("spec.ipAddressPools[%d]", i), n, "%s", among(KindPool, names(pools)))

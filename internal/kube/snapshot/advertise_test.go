@@ -37,9 +37,10 @@ func TestL2Advertisement(t *testing.T) {
 		{"a selector that matches no pool covers none", `{ipAddressPoolSelectors: [{matchLabels: {app: none}}]}`,
 			[]lb.L2Advertisement{{Name: "x"}}, nil},
 		{"an unknown pool: the others stay announced", `{ipAddressPools: [db, gone]}`,
-			[]lb.L2Advertisement{{Name: "x", Scope: lb.Scope{Pools: []string{"db"}}}},
+			[]lb.L2Advertisement{{Name: "x", Scope: lb.Scope{Pools: []string{"db", "gone"}}}},
 			[]string{`L2Advertisement x: UnknownReference: spec.ipAddressPools[1] "gone": no IPAddressPool has this name: create it, or use one of db, web-1, web-2`}},
-		{"only an unknown pool covers none", `{ipAddressPools: [gone]}`, []lb.L2Advertisement{{Name: "x"}},
+		{"an unknown pool does not mean all, but Services may still have addresses of it", `{ipAddressPools: [gone]}`,
+			[]lb.L2Advertisement{{Name: "x", Scope: lb.Scope{Pools: []string{"gone"}}}},
 			[]string{`L2Advertisement x: UnknownReference: spec.ipAddressPools[0] "gone": no IPAddressPool has this name: create it, or use one of db, web-1, web-2`}},
 		{"selectors, interfaces, preferences", `{nodeSelectors: [{matchLabels: {zone: a}}], serviceSelectors: [{matchLabels: {zone: a}}], interfaces: [eth1, eth0], preferredNodeSelectors: [{weight: 5, preference: {matchLabels: {zone: a}}}]}`,
 			[]lb.L2Advertisement{{

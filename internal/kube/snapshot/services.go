@@ -29,6 +29,9 @@ func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.Endpo
 		if obj.DeletionTimestamp != nil && len(s.Assigned) == 0 {
 			continue // it goes away and has nothing to keep
 		}
+		if obj.DeletionTimestamp != nil {
+			s.Request = lb.Request{} // nothing is written to it any more, so it keeps what it has
+		}
 		s.Endpoints = endpoints.of(s.Key)
 		out = append(out, s)
 	}

@@ -4,6 +4,7 @@ package status
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,9 @@ type ServiceReport struct {
 	// Write is set on the one speaker that writes the condition: the owner, or
 	// the first live one when there is no owner.
 	Write bool
-	// Interfaces on which this node answers for the Service; empty: it does not.
+	// Addresses that this node answers for, and Interfaces on which it does;
+	// empty: it does not.
+	Addresses  []netip.Addr
 	Interfaces []string
 }
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+	"github.com/heraldlb/herald/internal/kube/status"
+)
+
+// TestCalm: somebody overwrites what this speaker writes, again and again.
+func TestCalm(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+	report := func(text string) []status.ServiceReport {
+		return []status.ServiceReport{{Key: lb.ServiceKey{Namespace: "default", Name: "web"}, Reason: reason.New(reason.Announcing, "%s", text)}}
+	}
+	var c calm
+	var written []int // seconds
+	for s := range 200 {
+		kept, again := c.filter([]status.Write{{Object: svc}}, report("mine"), start.Add(time.Duration(s)*time.Second))
+		if len(kept) > 0 {
+			written = append(written, s)
+		} else if again <= 0 {
+			t.Fatalf("after %d s: held back, and not looked at again", s)
+		}
+	}
+	if diff := cmp.Diff([]int{0, 1, 3, 7, 15, 31, 63, 123, 183}, written); diff != "" {
+		t.Errorf("seconds of the writes (-want +got):\n%s", diff)
+	}
+
+	// News are never held back, nor what is about something else.
+	at := start.Add(184 * time.Second)
+	if kept, _ := c.filter([]status.Write{{Object: svc}, {Object: &v1beta1.ServiceL2Status{}}}, report("news"), at); len(kept) != 2 {
+		t.Errorf("%d of 2 writes went out", len(kept))
+	}
+	// A Service that is gone is forgotten.
+	c.filter(nil, nil, at)
+	if len(c.said) != 0 {
+		t.Errorf("still remembered: %v", c.said)
+	}
+}
