@@ -52,6 +52,10 @@ type Group struct {
 	// Candidates may own the group, sorted by node name. Groups that are
 	// selected alike share one slice: it is not to be changed.
 	Candidates []Candidate
+	// Covers is set when the addresses are not covered alike, and is parallel
+	// to Addresses: the nodes that may answer for each, and where. An owner
+	// must be able to answer for all of them.
+	Covers [][]Candidate
 }
 
 // Candidate is a node that may own a group as far as the API server knows.
@@ -65,14 +69,25 @@ type Candidate struct {
 }
 
 // Candidate finds a node among the group's candidates.
-func (g *Group) Candidate(node lb.NodeName) (Candidate, bool) {
-	i, ok := slices.BinarySearchFunc(g.Candidates, node, func(c Candidate, n lb.NodeName) int {
+func (g *Group) Candidate(node lb.NodeName) (Candidate, bool) { return find(g.Candidates, node) }
+
+// CandidateFor finds a node among those that may answer for the i-th address:
+// its Interfaces are those for this address alone.
+func (g *Group) CandidateFor(i int, node lb.NodeName) (Candidate, bool) {
+	if g.Covers == nil {
+		return g.Candidate(node)
+	}
+	return find(g.Covers[i], node)
+}
+
+func find(sorted []Candidate, node lb.NodeName) (Candidate, bool) {
+	i, ok := slices.BinarySearchFunc(sorted, node, func(c Candidate, n lb.NodeName) int {
 		return cmp.Compare(c.Node, n)
 	})
 	if !ok {
 		return Candidate{}, false
 	}
-	return g.Candidates[i], true
+	return sorted[i], true
 }
 
 // Has reports whether the group answers for an address.

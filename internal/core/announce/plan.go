@@ -94,22 +94,22 @@ func components(services []lb.Service) [][]int {
 func (r *Result) addGroup(members []int) {
 	services := r.snapshot.Services
 	g := Group{Key: services[members[0]].Assigned[0]}
-	var sets []int
-	if len(members) == 1 {
-		i := members[0]
-		for j, ip := range services[i].Assigned {
-			if set := r.services[i].sets[j]; set != uncovered && !slices.Contains(g.Addresses, ip) {
-				g.Addresses = append(g.Addresses, ip)
-				sets = append(sets, set)
-			}
-		}
-	} else {
-		g.Addresses, sets = r.sharedAddresses(members)
-	}
-	if len(g.Addresses) == 0 {
+	covered := r.coveredAddresses(members)
+	if len(covered) == 0 {
 		return
 	}
-	slices.SortFunc(g.Addresses, netip.Addr.Compare)
+	var sets []int
+	alike := true
+	for i := range covered {
+		g.Addresses = append(g.Addresses, covered[i].ip)
+		sets = append(sets, covered[i].sets...)
+		alike = alike && slices.Equal(covered[i].sets, covered[0].sets)
+	}
+	if !alike {
+		for i := range covered {
+			g.Covers = append(g.Covers, r.selection.candidates(slices.Clone(covered[i].sets)))
+		}
+	}
 	g.Services = make([]lb.ServiceKey, 0, len(members))
 	for _, i := range members {
 		if len(members) == 1 || slices.ContainsFunc(services[i].Assigned, g.Has) {
@@ -120,26 +120,42 @@ func (r *Result) addGroup(members []int) {
 	r.Groups = append(r.Groups, g)
 }
 
-// sharedAddresses lists the addresses of a component that are covered for every
-// Service that uses them, and the sets that cover them. To announce an address
-// for only some of those who share it would take the others' traffic along
-// although no advertisement says so.
-func (r *Result) sharedAddresses(members []int) ([]netip.Addr, []int) {
-	byAddress := make(map[netip.Addr][]int)
-	for _, i := range members {
+// coverage is an address and the sets of advertisements that cover it.
+type coverage struct {
+	ip   netip.Addr
+	sets []int // sorted
+}
+
+// coveredAddresses lists, sorted, the addresses of a component that are covered
+// for every Service that uses them. To announce an address for only some of
+// those who share it would take the others' traffic along although no
+// advertisement says so.
+func (r *Result) coveredAddresses(members []int) []coverage {
+	var out []coverage
+	if len(members) == 1 { // nearly always; without a map
+		i := members[0]
 		for j, ip := range r.snapshot.Services[i].Assigned {
-			byAddress[ip] = append(byAddress[ip], r.services[i].sets[j])
+			known := slices.ContainsFunc(out, func(c coverage) bool { return c.ip == ip })
+			if set := r.services[i].sets[j]; set != uncovered && !known {
+				out = append(out, coverage{ip, []int{set}})
+			}
+		}
+	} else {
+		byAddress := make(map[netip.Addr][]int)
+		for _, i := range members {
+			for j, ip := range r.snapshot.Services[i].Assigned {
+				byAddress[ip] = append(byAddress[ip], r.services[i].sets[j])
+			}
+		}
+		for ip, sets := range byAddress { // sorted below
+			if !slices.Contains(sets, uncovered) {
+				slices.Sort(sets)
+				out = append(out, coverage{ip, slices.Compact(sets)})
+			}
 		}
 	}
-	var addresses []netip.Addr
-	var sets []int
-	for ip, s := range byAddress { // both results are sorted by their users
-		if !slices.Contains(s, uncovered) {
-			addresses = append(addresses, ip)
-			sets = append(sets, s...)
-		}
-	}
-	return addresses, sets
+	slices.SortFunc(out, func(a, b coverage) int { return a.ip.Compare(b.ip) })
+	return out
 }
 
 // serving narrows candidates to the nodes that traffic may be sent to: with

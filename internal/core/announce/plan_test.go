@@ -197,6 +197,13 @@ func render(s *lb.Snapshot, r *announce.Result) string {
 			}
 			b.WriteString("\n")
 		}
+		for i, nodes := range g.Covers {
+			fmt.Fprintf(&b, "  %v only by", g.Addresses[i])
+			for _, c := range nodes {
+				fmt.Fprintf(&b, " %s%v", c.Node, c.Interfaces)
+			}
+			b.WriteString("\n")
+		}
 	}
 	for _, svc := range s.Services {
 		if v := r.Verdict(svc.Key); v.Code != "" {

@@ -36,13 +36,17 @@ func (p *planner) keep(w *work) {
 }
 
 // home finds the pool that the i-th assigned address belongs to, or says why
-// there is none. An address stays in the frozen pool that it was given from.
-// Else pools that can be used come first; then frozen ones again, from which
+// there is none. An address stays in the frozen pool that it was given from,
+// unless the Service asks for another pool that contains it. Else pools that can be used come first; then frozen ones again, from which
 // nothing is taken: the one that the annotation names (its ranges may be
 // unreadable), one that contains the address, or, if the annotation is not
 // there, any.
 func (p *planner) home(w *work, i int) (held, string) {
 	a := w.svc.Assigned[i]
+	in := p.pools.poolOf(a)
+	if in != nil && in == w.ask.pool && !in.leavesOut(a) {
+		return held{addr: a, home: in}, "" // it has what it asks for
+	}
 	for _, name := range w.annotated(i) {
 		// Not even a pool that has grown over the frozen one takes it: the
 		// mistake may be in either of them.
@@ -50,7 +54,6 @@ func (p *planner) home(w *work, i int) (held, string) {
 			return held{addr: a, home: x, frozen: true}, ""
 		}
 	}
-	in := p.pools.poolOf(a)
 	if in != nil && !in.leavesOut(a) && in.keeps(w.ns, w.svc.Labels) {
 		return held{addr: a, home: in}, ""
 	}

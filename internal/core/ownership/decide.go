@@ -40,7 +40,22 @@ func (m *Machine) usable(g *group, name lb.NodeName) []string {
 	if !ok {
 		return nil
 	}
+	for i := range g.Covers {
+		if own, ok := g.CandidateFor(i, name); !ok || len(usableOf(own, n)) == 0 {
+			return nil
+		}
+	}
 	return usableOf(c, n)
+}
+
+// usableFor returns the interfaces on which this node answers for the i-th
+// address of a group that it owns.
+func (m *Machine) usableFor(g *group, i int) []string {
+	c, ok := g.CandidateFor(i, m.cfg.Self)
+	if !ok {
+		return nil
+	}
+	return usableOf(c, m.self)
 }
 
 func usableOf(c announce.Candidate, n *node) []string {
@@ -208,11 +223,11 @@ func (m *Machine) decide(g *group) {
 		owner = "" // elected, but not answering yet
 	}
 	m.reportOwner(g, owner)
-	var interfaces []string
-	if mine {
-		interfaces = m.usable(g, m.cfg.Self)
-	}
-	for _, ip := range g.Addresses {
+	for i, ip := range g.Addresses {
+		var interfaces []string
+		if mine {
+			interfaces = m.usableFor(g, i)
+		}
 		m.answer(ip, interfaces)
 	}
 }

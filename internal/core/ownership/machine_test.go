@@ -160,6 +160,30 @@ func TestInterfaces(t *testing.T) {
 	})
 }
 
+// TestInterfacesPerAddress: addresses of one group may be limited to different
+// interfaces. A node owns both or none, and answers for each only where it may.
+func TestInterfacesPerAddress(t *testing.T) {
+	t.Parallel()
+	four, six := addr("192.0.2.1"), addr("2001:db8::1")
+	g := group("192.0.2.1", "n1")
+	g.Addresses = []netip.Addr{four, six}
+	g.Covers = [][]announce.Candidate{{{Node: "n1", Interfaces: []string{"eth7"}}}, {{Node: "n1"}}}
+	m := settled("n1", g)
+	expect(t, "eth0 only", m, ownership.Ready{})
+	want := reason.Reason{
+		Code: reason.NoCandidate,
+		Text: `nobody answers for 192.0.2.1, 2001:db8::1 yet; node "n1" has none of the interfaces eth7 up, where 192.0.2.1 may be answered`,
+	}
+	if diff := gocmp.Diff(want, m.Verdict(four)); diff != "" {
+		t.Errorf("verdict (-want +got):\n%s", diff)
+	}
+	m.SetInterfaces([]string{"eth0", "eth7"})
+	expect(t, "eth0 and eth7", m, ownership.Ready{
+		Start:  []ownership.Answer{{IP: four, Interfaces: []string{"eth7"}}, {IP: six, Interfaces: []string{"eth0", "eth7"}}},
+		Owners: []ownership.OwnerChange{{Key: four, Owner: "n1"}},
+	})
+}
+
 // TestColdStart waits for a dead peer, and deals the addresses out by hash all
 // the same: the time to claim starts only with being able to.
 func TestColdStart(t *testing.T) {

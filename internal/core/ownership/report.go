@@ -46,9 +46,16 @@ func (m *Machine) Why(key netip.Addr, name lb.NodeName) reason.Reason {
 		return reason.New(reason.NodeNoInterface, "node %q has no usable interface", name)
 	case len(usableOf(c, n)) == 0:
 		return reason.New(reason.NodeNoInterface, "node %q has none of the interfaces %s up", name, strings.Join(c.Interfaces, ", "))
-	case g.owner == name:
+	}
+	for i, ip := range g.Addresses {
+		if c, ok := g.CandidateFor(i, name); !ok || len(usableOf(c, n)) == 0 {
+			return reason.New(reason.NodeNoInterface, "node %q has none of the interfaces %s up, where %s may be answered", name, strings.Join(c.Interfaces, ", "), ip)
+		}
+	}
+	switch g.owner {
+	case name:
 		return reason.New(reason.NodeOwner, "node %q answers for %s", name, join(g.Addresses))
-	case g.owner == "":
+	case "":
 		return reason.New(reason.NodeNotElected, "node %q may answer for %s, which nobody does yet", name, join(g.Addresses))
 	default:
 		return reason.New(reason.NodeNotElected, "node %q could answer for %s; node %q does", name, join(g.Addresses), g.owner)
