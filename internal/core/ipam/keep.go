@@ -37,10 +37,10 @@ func (p *planner) keep(w *work) {
 
 // home finds the pool that the i-th assigned address belongs to, or says why
 // there is none. An address stays in the frozen pool that it was given from,
-// unless the Service asks for another pool that contains it. Else pools that can be used come first; then frozen ones again, from which
-// nothing is taken: the one that the annotation names (its ranges may be
-// unreadable), one that contains the address, or, if the annotation is not
-// there, any.
+// unless the Service asks for another pool that contains it. Else pools that
+// can be used come first; then frozen ones again, from which nothing is taken:
+// the one that the annotation names (its ranges may be unreadable), one that
+// contains the address, or, if the annotation is not there, any.
 func (p *planner) home(w *work, i int) (held, string) {
 	a := w.svc.Assigned[i]
 	in := p.pools.poolOf(a)
