@@ -38,23 +38,30 @@ func (w *world) checkPlan(r *reading) {
 				missing = append(missing, f)
 			}
 		}
-		if len(missing) > 0 && r.oracle.starved(s, missing) {
-			w.fail("%s has no %v address (%s: %s), but could have had one before younger Services", s.in.key(), missing, d.Reason.Code, d.Reason.Text)
+		if a := r.oracle.starved(s, missing); a.IsValid() {
+			w.fail("%s has no %v address (%s: %s), but could have had %s before younger Services", s.in.key(), missing, d.Reason.Code, d.Reason.Text, a)
 		}
 	}
 }
 
-// starved reports whether s could have the missing families if younger
-// Services got nothing new.
-func (o *oracle) starved(s svc, missing []lb.Family) bool {
+// starved returns an address that s could have of a missing family if younger
+// Services got nothing new; with RequireDualStack only if it could have both.
+func (o *oracle) starved(s svc, missing []lb.Family) netip.Addr {
 	before := func(t svc, a netip.Addr) bool {
 		return slices.Contains(assigned(t), a) || older(t, s) < 0
 	}
-	could := func(f lb.Family) bool { return o.could(s, f, before) }
-	if s.in.policy == lb.RequireDualStack && len(s.in.wants()) == 2 {
-		return !slices.ContainsFunc(missing, func(f lb.Family) bool { return !could(f) })
+	all := s.in.policy == lb.RequireDualStack && len(s.in.wants()) == 2
+	var found netip.Addr
+	for _, f := range missing {
+		a, ok := o.could(s, f, before)
+		if !ok && all {
+			return netip.Addr{}
+		}
+		if ok {
+			found = a
+		}
 	}
-	return slices.ContainsFunc(missing, could)
+	return found
 }
 
 // checkWrite judges a write that has just been carried out, decided on r.
@@ -95,8 +102,8 @@ func (w *world) checkSecond(r *reading, s, t svc, a netip.Addr) {
 	case !slices.Contains(assigned(seen), a) && !r.oracle.decided(t, a):
 		w.fail("%s given twice: to %s while %s has it, which the replica does not know", a, s.in.key(), t.in.key())
 	case !r.oracle.decided(t, a):
-		w.early[held(a, s, t)] = true
-		if w.takeFirst {
+		w.excused[held(a, s, t)] = true
+		if !w.early {
 			w.fail("%s given twice: to %s before it has been taken from %s", a, s.in.key(), t.in.key())
 		}
 	case !mayShare(s.in, seen.in):
@@ -144,7 +151,7 @@ func (w *world) checkHeld(o *oracle, s svc, others []svc) {
 			w.fail("%s has %s, which the configuration does not allow", s.in.key(), a)
 		}
 		for _, t := range others {
-			if slices.Contains(assigned(t), a) && !mayShare(s.in, t.in) && !w.early[held(a, s, t)] {
+			if slices.Contains(assigned(t), a) && !mayShare(s.in, t.in) && !w.excused[held(a, s, t)] {
 				w.fail("%s and %s both have %s and may not share it", s.in.key(), t.in.key(), a)
 			}
 		}
@@ -205,7 +212,7 @@ func (o *oracle) holds(s svc, code reason.Code) bool {
 	anyAsked := func(ok func(a netip.Addr) bool) bool { return slices.ContainsFunc(in.askAddrs, ok) }
 	switch code {
 	case reason.AddressAssigned:
-		return len(have) == len(wants) && !slices.ContainsFunc(have, func(a netip.Addr) bool { return o.onlyKept(s, a) })
+		return len(have) == len(wants) && !slices.ContainsFunc(have, func(a netip.Addr) bool { return !o.allows(in, a) && !o.unsure(in, a) })
 	case reason.AddressKept:
 		return len(have) > 0 && slices.ContainsFunc(have, func(a netip.Addr) bool { return o.shields(s, a) })
 	case reason.SecondFamilyMissing:

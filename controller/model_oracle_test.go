@@ -110,6 +110,12 @@ func (o *oracle) shields(s svc, a netip.Addr) bool {
 	if o.unsure(s.in, a) {
 		return true
 	}
+	named := from(s, a)
+	return o.frozenAt(a) || (len(named) == 0 && o.anyBad) || slices.ContainsFunc(named, func(n string) bool { return o.frozen[n] })
+}
+
+// from returns the pools that a came from, by the annotation of s.
+func from(s svc, a netip.Addr) []string {
 	var named []string
 	for name := range strings.SplitSeq(s.obj.Annotations[api.AnnotationAllocatedFromPool], ",") {
 		if name != "" {
@@ -120,7 +126,7 @@ func (o *oracle) shields(s svc, a netip.Addr) bool {
 	if i := slices.Index(have, a); len(named) == len(have) && i >= 0 {
 		named = named[i : i+1]
 	}
-	return o.frozenAt(a) || (len(named) == 0 && o.anyBad) || slices.ContainsFunc(named, func(n string) bool { return o.frozen[n] })
+	return named
 }
 
 // unsure reports whether the pool of a might be for s, depending on labels of
@@ -214,7 +220,7 @@ func (o *oracle) mayTake(s svc, a netip.Addr) bool {
 		return true
 	case o.feasible(s.in) && len(s.in.askAddrs) > 0 && !slices.Contains(s.in.askAddrs, a):
 		return true
-	case o.feasible(s.in) && s.in.askPool != "" && !o.pools[s.in.askPool].in.contains(a):
+	case o.feasible(s.in) && s.in.askPool != "" && !o.pools[s.in.askPool].in.gives(a):
 		return true
 	}
 	return slices.ContainsFunc(o.ages, func(t svc) bool {
@@ -228,24 +234,29 @@ func (o *oracle) decided(t svc, a netip.Addr) bool {
 	return d != nil && slices.Contains(d.Addresses, a)
 }
 
-// could reports whether s could be given an address of the family, if only the
+// could returns an address of the family that s could be given, if only the
 // Services that satisfy before had what the plan lets them have.
-func (o *oracle) could(s svc, f lb.Family, before func(t svc, a netip.Addr) bool) bool {
+func (o *oracle) could(s svc, f lb.Family, before func(t svc, a netip.Addr) bool) (netip.Addr, bool) {
 	if !slices.Contains(s.in.wants(), f) || !o.feasible(s.in) {
-		return false
+		return netip.Addr{}, false
 	}
 	for n := range last + 1 {
 		a := address(f, n)
 		if o.offered(s.in, a) && !slices.ContainsFunc(o.ages, func(t svc) bool {
 			return t.uid() != s.uid() && o.decided(t, a) && before(t, a) && (!mayShare(t.in, s.in) || o.onlyKept(t, a))
 		}) {
-			return true
+			return a, true
 		}
 	}
-	return false
+	return netip.Addr{}, false
 }
 
 // onlyKept reports whether t has a because of a frozen pool: nobody may join.
 func (o *oracle) onlyKept(t svc, a netip.Addr) bool {
-	return !o.allows(t.in, a) && !o.unsure(t.in, a)
+	if !o.allows(t.in, a) && !o.unsure(t.in, a) {
+		return true
+	}
+	return slices.Contains(assigned(t), a) && slices.ContainsFunc(from(t, a), func(name string) bool {
+		return o.frozen[name] && o.pools[name].in.contains(a)
+	})
 }
