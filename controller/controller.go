@@ -114,7 +114,7 @@ func (c *Controller) register(r *replica, cluster *kube.Cluster, loop *kube.Loop
 	}
 	if c.opts.MLSecretName != "" {
 		errs = append(errs, r.add(func(ctx context.Context) error {
-			return ensureSecret(ctx, c.direct, c.opts.Namespace, c.opts.MLSecretName, c.log)
+			return keepSecret(ctx, c.direct, c.opts.Namespace, c.opts.MLSecretName, c.log)
 		}))
 	}
 	if c.opts.Port != 0 {

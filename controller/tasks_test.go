@@ -32,7 +32,7 @@ func planPage(c *Controller) string {
 	return w.Body.String()
 }
 
-func TestSecretIsMadeOnce(t *testing.T) {
+func TestSecretIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		failures := 2
@@ -46,26 +46,48 @@ func TestSecretIsMadeOnce(t *testing.T) {
 			},
 		}).Build()
 		var log bytes.Buffer
-		if err := ensureSecret(t.Context(), c, ns, "memberlist", slog.New(slog.NewTextHandler(&log, nil))); err != nil {
-			t.Fatal(err)
+		replica := func(l *slog.Logger) (stop func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- keepSecret(ctx, c, ns, "memberlist", l) }()
+			return func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}
 		}
-		var s corev1.Secret
-		if err := c.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "memberlist"}, &s); err != nil {
-			t.Fatal(err)
+		read := func() *corev1.Secret {
+			var s corev1.Secret
+			if err := c.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "memberlist"}, &s); err != nil {
+				t.Fatal(err)
+			}
+			return &s
 		}
-		key, err := base64.StdEncoding.DecodeString(string(s.Data["secretkey"]))
+		stop := replica(slog.New(slog.NewTextHandler(&log, nil)))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		first := read()
+		key, err := base64.StdEncoding.DecodeString(string(first.Data["secretkey"]))
 		if err != nil || len(key) != secretBytes || bytes.Count(key, []byte{0}) > secretBytes/4 {
 			t.Errorf("key of %d bytes, error %v", len(key), err)
 		}
-		if strings.Contains(log.String(), string(s.Data["secretkey"])) {
+
+		// A second replica leaves it as it is, and knows it from then on.
+		stop2 := replica(discard())
+		time.Sleep(time.Second)
+		stop()
+		if err := c.Delete(t.Context(), first.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(secretInterval)
+		synctest.Wait()
+		if again := read(); !bytes.Equal(first.Data["secretkey"], again.Data["secretkey"]) {
+			t.Error("the deleted Secret came back with another key")
+		}
+		stop2()
+		if strings.Contains(log.String(), string(first.Data["secretkey"])) {
 			t.Error("the key is in the log")
-		}
-		if err := ensureSecret(t.Context(), c, ns, "memberlist", discard()); err != nil {
-			t.Errorf("a second time: %v", err)
-		}
-		var again corev1.Secret
-		if err := c.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "memberlist"}, &again); err != nil || !bytes.Equal(s.Data["secretkey"], again.Data["secretkey"]) {
-			t.Errorf("the key changed (error %v)", err)
 		}
 	})
 }
