@@ -223,5 +223,5 @@ func reasonWithoutPools(svc *lb.Service) reason.Reason {
 	case svc.Request.Invalid != "":
 		return because(reason.InvalidRequest, svc.Request.Invalid)
 	}
-	return because(reason.NoPools, "there is no IPAddressPool")
+	return because(reason.NoPools, "there is no IPAddressPool in Herald's own namespace; those of other namespaces do not count")
 }

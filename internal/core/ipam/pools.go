@@ -5,6 +5,8 @@ package ipam
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -215,4 +217,14 @@ func (c *candidates) ids() string {
 		out = binary.AppendUvarint(out, uint64(p.id))
 	}
 	return string(out)
+}
+
+// listed names the pools there are, for a message: a few of them.
+func (x *poolIndex) listed() string {
+	const most = 8
+	names := slices.Sorted(maps.Keys(x.byName))
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }

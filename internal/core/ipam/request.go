@@ -57,9 +57,9 @@ func (x *poolIndex) askedPool(w *work) (*pool, reason.Reason) {
 	p := x.byName[name]
 	switch {
 	case p == nil:
-		return nil, because(reason.UnknownPool, fmt.Sprintf("there is no pool %q", name))
+		return nil, because(reason.UnknownPool, fmt.Sprintf("there is no pool %q; there are: %s", name, x.listed()))
 	case p.frozen:
-		return nil, because(reason.PoolInvalid, fmt.Sprintf("pool %q is invalid and hands out nothing", name))
+		return nil, because(reason.PoolInvalid, fmt.Sprintf("pool %q is invalid and hands out nothing: its condition Valid says why", name))
 	case !p.admits(w.ns, w.svc.Labels):
 		return nil, because(reason.PoolNotAllowed, p.only())
 	}
@@ -106,9 +106,9 @@ func (x *poolIndex) askedAddress(w *work, a netip.Addr, only *pool) reason.Reaso
 		return because(reason.AddressNotInPool, fmt.Sprintf("%s is not in pool %q", a, only.Name))
 	case p == nil:
 		if f := x.frozenAt(a); f != nil {
-			return because(reason.PoolInvalid, fmt.Sprintf("%s is in pool %q, which is invalid and hands out nothing", a, f.Name))
+			return because(reason.PoolInvalid, fmt.Sprintf("%s is in pool %q, which is invalid and hands out nothing: its condition Valid says why", a, f.Name))
 		}
-		return because(reason.AddressNotInPool, fmt.Sprintf("%s is in no pool", a))
+		return because(reason.AddressNotInPool, fmt.Sprintf("%s is in no pool (kubectl get ipaddresspools -A shows their addresses)", a))
 	case p.leavesOut(a):
 		return because(reason.AddressNotInPool, p.skips(a))
 	case !p.admits(w.ns, w.svc.Labels):
