@@ -105,3 +105,24 @@ func TestListSkipsTheDead(t *testing.T) {
 		t.Error("the same name was given out twice")
 	}
 }
+
+// TestCheckFilesNamesTargets: what to run is a target that the Makefile has.
+func TestCheckFilesNamesTargets(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	o := Options{Root: root, Images: map[string]string{
+		"heraldlb/speaker": filepath.Join(root, "bin", "speaker"), "other/speaker": "/nowhere/speaker",
+	}, NoInstall: true}
+	want := strings.Join([]string{
+		root + "/bin/kube is missing: make bin/kube (the Kubernetes components; takes some minutes, once)",
+		root + "/bin/speaker is missing: make build",
+		"/nowhere/speaker is missing: it stands for image other/speaker",
+	}, "\n")
+	err := o.checkFiles()
+	if err == nil {
+		t.Fatal("nothing is missing in an empty directory")
+	}
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -206,7 +206,7 @@ func (o *Options) checkFiles() error {
 	for _, name := range slices.Sorted(maps.Keys(o.Images)) {
 		how := "it stands for image " + name
 		if filepath.Dir(o.Images[name]) == filepath.Join(o.Root, "bin") {
-			how = "make bin/" + filepath.Base(o.Images[name])
+			how = "make build"
 		}
 		need(o.Images[name], how)
 	}
