@@ -27,9 +27,9 @@ and writes into the status of every configuration object whether it is used, and
 not, why. It announces nothing: that is the speaker's part.
 
 Run two or more replicas: one leads (a Lease in Herald's namespace), the others take
-over when it stops. See the Service condition heraldlb.io/Allocated for what it decided:
+over when it stops. What it decided is in the Service condition heraldlb.io/Allocated:
 
-  kubectl describe service NAME
+  kubectl get service NAME -o jsonpath='{range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}'
 
 /metrics and /debug/plan (the last snapshot and plan as JSON, without secrets) are on
 --port, /healthz and /readyz on --health-probe-port.

@@ -100,7 +100,7 @@ func list() []Info {
 		{BadAddress, Object, false, "An entry of addresses is not a CIDR or a range.", "Write it as 192.0.2.0/24 or 192.0.2.10-192.0.2.20."},
 		{PoolOverlap, Object, false, "The pool shares addresses with an older pool. It is frozen: what it gave stays, it gives nothing new.", "Remove the shared addresses from one of the two pools."},
 		{BadSelector, Object, false, "A label selector cannot be understood.", "Correct the selector that the message names."},
-		{UnknownReference, Object, false, "The object names another object that does not exist.", "Create that object, or correct the name."},
+		{UnknownReference, Object, false, "The object names another object that does not exist. An advertisement goes on to serve the pools and peers that do.", "Create that object, or correct the name."},
 		{UnknownCommunity, Object, false, "A community is neither n:n, large:n:n:n nor the name in a Community object.", "Correct it, or define the name in a Community object."},
 		{DuplicateCommunity, Object, false, "An older Community object defines the same name.", "Rename one of them."},
 		{ConflictingLocal, Object, false, "An older BGPAdvertisement gives the same prefix, node and peer another localPref.", "Give both the same localPref, or limit their nodes or peers."},
