@@ -108,6 +108,8 @@ func (w *world) checkSecond(r *reading, s, t svc, a netip.Addr) {
 		}
 	case !mayShare(s.in, seen.in):
 		w.fail("%s given twice: to %s and to %s, which may not share it", a, s.in.key(), t.in.key())
+	case r.oracle.onlyKept(seen, a):
+		w.fail("%s given twice: to %s, although %s only keeps it from a frozen pool", a, s.in.key(), t.in.key())
 	}
 }
 

@@ -190,7 +190,7 @@ func hasAny(p *poolIntent, f lb.Family) bool {
 }
 
 // last is the highest number of an address in the model.
-const last = 31
+const last = 19
 
 // offered reports whether s could be given a if nobody had it.
 func (o *oracle) offered(s *svcIntent, a netip.Addr) bool {
@@ -255,6 +255,9 @@ func (o *oracle) could(s svc, f lb.Family, before func(t svc, a netip.Addr) bool
 func (o *oracle) onlyKept(t svc, a netip.Addr) bool {
 	if !o.allows(t.in, a) && !o.unsure(t.in, a) {
 		return true
+	}
+	if p, ok := o.valid(a); ok && p.name == t.in.askPool {
+		return false // it has what it asks for
 	}
 	return slices.Contains(assigned(t), a) && slices.ContainsFunc(from(t, a), func(name string) bool {
 		return o.frozen[name] && o.pools[name].in.contains(a)

@@ -72,7 +72,7 @@ func newService(ns, name string, r dice) *svcIntent {
 	if r.one(4) {
 		in.setRequest(r)
 	}
-	in.local = r.one(4)
+	in.local, in.selector = r.one(3), pick(r, []string{"x", "y"})
 	return in
 }
 
@@ -172,7 +172,7 @@ func (w *world) editPool(name string, r dice) {
 	}
 	switch x := r.IntN(10); {
 	case !ok && x > 4:
-	case x < 2:
+	case x < 2: // other addresses
 		in.setSegments(r)
 	case x == 2: // grows
 		in.segments = slices.Clone(in.segments)
