@@ -31,12 +31,17 @@ KUBE_LDFLAGS := -s -w \
 help: ## | | this list
 	@awk -f tools/help.awk $(MAKEFILE_LIST)
 
+# First among the prerequisites: nobody should wait for a build to learn this.
+.PHONY: root
+root:
+	@((EUID == 0)) || { echo "make $(MAKECMDGOALS): it makes network namespaces: run it as root" >&2; exit 1; }
+
 .PHONY: demo
-demo: deps bin/demo lab-programs ## 13m | 1m | a cluster, a Service, a client, a cut cable: watch Herald work (root)
+demo: root deps bin/demo lab-programs ## 13m | 15s | a cluster, a Service, a client, a cut cable: watch Herald work (root)
 	bin/demo $(DEMO_ARGS)
 
 .PHONY: test
-test: deps bin/gotestsum lab-programs ## 25m | 15m | levels 1 to 6, as CI runs them (root)
+test: root deps bin/gotestsum lab-programs ## 25m | 15m | levels 1 to 6, as CI runs them (root)
 	@tools/test.sh unit drivers api scenarios
 
 ##@ Programs
@@ -68,18 +73,18 @@ test-api: bin/gotestsum bin/kube bin/helm build ## 10m | 1m | level 5: CRDs agai
 	@tools/test.sh api
 
 .PHONY: test-scenarios
-test-scenarios: deps bin/gotestsum lab-programs ## 13m | 12m | level 6: scenarios in the lab (root); RUN=regexp picks some
+test-scenarios: root deps bin/gotestsum lab-programs ## 13m | 12m | level 6: scenarios in the lab (root); RUN=regexp picks some
 	@tools/test.sh scenarios
 
 .PHONY: bench
-bench: deps bin/bench lab-programs ## 20m | 8m | measure; JSON lines to BENCH_OUT, options in BENCH_ARGS (root)
+bench: root deps bin/bench lab-programs ## 20m | 8m | measure; JSON lines to BENCH_OUT, options in BENCH_ARGS (root)
 	BENCH_OUT=$(or $(BENCH_OUT),bin/bench.jsonl) bin/bench $(BENCH_ARGS)
 
 ##@ The lab by hand (root)
 
 LAB_ARGS ?=
 .PHONY: lab-up lab-status lab-shell lab-down
-lab-up: deps lab-programs ## 13m | 15s | start a lab with Herald in it; options in LAB_ARGS
+lab-up: root deps lab-programs ## 13m | 10s | start a lab with Herald in it; options in LAB_ARGS
 	bin/lab up $(LAB_ARGS)
 lab-status: bin/lab ## | 1s | what is running
 	bin/lab status $(LAB_ARGS)
@@ -130,6 +135,9 @@ bin/lab bin/demo bin/bench: FORCE
 bin/kube: $(wildcard e2etest/kube/*.go) e2etest/kube/go.mod e2etest/kube/go.sum
 	@mkdir -p bin
 	@echo "building Kubernetes $(KUBE_VERSION) into $@: 8 minutes the first time on 2 cores, then only when its version changes"
+	@# The waiting is a read that nothing ever answers: a sleep would outlive the build.
+	@exec 3<> <(:); (n=0; while ! read -rt 60 -u 3 && kill -0 $$$$ 2>/dev/null; do \
+		n=$$((n + 1)); echo "still building Kubernetes, $$n min"; done) & trap "kill $$!" EXIT; \
 	cd e2etest/kube && go build -trimpath -ldflags "$(KUBE_LDFLAGS)" -o ../../$@ .
 	@touch $@
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"regexp"
 	"strings"
 )
@@ -81,7 +82,19 @@ const (
 	// More would not fit between the addresses of the nodes (.11) and those of the clients (.101).
 	maxNodes   = 80
 	maxClients = 20
+	maxRouters = 50
 )
+
+// The ranges of Pods and Services, which the LAN must not overlap.
+const (
+	PodRange4     = "10.244.0.0/16"
+	PodRange6     = "fd00:244::/48"
+	ServiceRange4 = "10.96.0.0/16"
+	ServiceRange6 = "fd00:96::/112"
+)
+
+// otherPlace matches the names of the places that are no routers.
+var otherPlace = regexp.MustCompile(`^(cp|lan|(node|client)[0-9]+)$`)
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
 
@@ -140,10 +153,15 @@ func (o Options) validate() error {
 		"families %q: want ipv4, ipv6 or dual", o.Families)
 	check(o.Subnet.Addr().Is4() && o.Subnet.Bits() <= 24, "subnet %s: want an IPv4 prefix of /24 or shorter", o.Subnet)
 	check(o.Subnet6.Addr().Is6() && o.Subnet6.Bits() <= 64, "subnet %s: want an IPv6 prefix of /64 or shorter", o.Subnet6)
+	errs = append(errs, o.overlaps()...)
 	for name, path := range o.Images {
 		check(name != "" && path != "", "image %q=%q: want NAME=PATH", name, path)
 	}
+	check(len(o.Routers) <= maxRouters, "routers %d: want up to %d", len(o.Routers), maxRouters)
+	taken := map[string]bool{}
 	for _, r := range o.Routers {
+		check(!taken[r.Name] && !otherPlace.MatchString(r.Name), "router %s: another place has this name", r.Name)
+		taken[r.Name] = true
 		check(r.Daemon == "bird" || r.Daemon == "frr", "router %s: daemon %q: want bird or frr", r.Name, r.Daemon)
 		check(namePattern.MatchString(r.Name) && len(r.Name) <= 15, "router name %q: want up to 15 characters", r.Name)
 	}
@@ -151,6 +169,39 @@ func (o Options) validate() error {
 		return nil
 	}
 	return fmt.Errorf("lab options: %w", errors.Join(errs...))
+}
+
+// overlaps finds what addresses the LAN would share with Pods or Services.
+func (o Options) overlaps() []error {
+	var errs []error
+	check := func(lan netip.Prefix, what, used string) {
+		if lan.Overlaps(netip.MustParsePrefix(used)) {
+			errs = append(errs, fmt.Errorf("subnet %s overlaps %s, the range of the %s", lan, used, what))
+		}
+	}
+	if o.IPv4() {
+		check(o.Subnet, "Services", ServiceRange4)
+		check(o.Subnet, "Pods", PodRange4)
+	}
+	if o.IPv6() {
+		check(o.Subnet6, "Services", ServiceRange6)
+		check(o.Subnet6, "Pods", PodRange6)
+	}
+	return errs
+}
+
+// ParseRouter reads a NAME=DAEMON:CONFIGFILE argument, and the file.
+func ParseRouter(arg string) (Router, error) {
+	name, rest, _ := strings.Cut(arg, "=")
+	daemon, path, ok := strings.Cut(rest, ":")
+	if !ok || name == "" || path == "" || daemon != "bird" && daemon != "frr" {
+		return Router{}, fmt.Errorf("router %q: want NAME=bird:CONFIGFILE or NAME=frr:CONFIGFILE, for example tor1=bird:tor1.conf", arg)
+	}
+	config, err := os.ReadFile(path)
+	if err != nil {
+		return Router{}, fmt.Errorf("router %s: %w", name, err)
+	}
+	return Router{Name: name, Daemon: daemon, Config: string(config)}, nil
 }
 
 // ParseImage reads a NAME=PATH argument.

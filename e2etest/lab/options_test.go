@@ -27,6 +27,16 @@ func TestOptionsValidate(t *testing.T) {
 		{"IPVS", Options{ProxyMode: "ipvs"}, `proxy mode "ipvs": want nftables or iptables`},
 		{"families", Options{Families: "both"}, `families "both": want ipv4, ipv6 or dual`},
 		{"a small subnet", Options{Subnet: netip.MustParsePrefix("10.0.0.0/26")}, "subnet 10.0.0.0/26: want"},
+		{"a LAN in the Service range", Options{Subnet: netip.MustParsePrefix("10.96.7.0/24")},
+			"subnet 10.96.7.0/24 overlaps 10.96.0.0/16, the range of the Services"},
+		{"a LAN around the Pod range", Options{Subnet: netip.MustParsePrefix("10.128.0.0/9")},
+			"subnet 10.128.0.0/9 overlaps 10.244.0.0/16, the range of the Pods"},
+		{"an IPv6 LAN in the Pod range", Options{Families: "dual", Subnet6: netip.MustParsePrefix("fd00:244:0:1::/64")},
+			"subnet fd00:244:0:1::/64 overlaps fd00:244::/48, the range of the Pods"},
+		{"an overlap in a family that is not used", Options{Subnet6: netip.MustParsePrefix("fd00:96::/64")}, ""},
+		{"two routers of one name", Options{Routers: []Router{{Name: "a", Daemon: "frr"}, {Name: "a", Daemon: "bird"}}},
+			"router a: another place has this name"},
+		{"a router named like a node", Options{Routers: []Router{{Name: "node1", Daemon: "frr"}}}, "router node1: another"},
 		{"an unknown daemon", Options{Routers: []Router{{Daemon: "quagga"}}}, `router router1: daemon "quagga"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -124,5 +134,25 @@ func TestCheckFilesNamesTargets(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseRouter(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a:b.conf")
+	if err := os.WriteFile(file, []byte("protocol device {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseRouter("tor1=bird:" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Router{Name: "tor1", Daemon: "bird", Config: "protocol device {}\n"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, arg := range []string{"", "tor1", "bird:" + file, "=bird:" + file, "tor1=quagga:" + file, "tor1=frr:", "tor1=frr:/nowhere"} {
+		if r, err := ParseRouter(arg); err == nil {
+			t.Errorf("%q was read as %+v", arg, r)
+		}
 	}
 }

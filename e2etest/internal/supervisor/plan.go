@@ -22,13 +22,6 @@ const (
 	firstRouter = 200
 )
 
-const (
-	podRange4     = "10.244.0.0/16"
-	podRange6     = "fd00:244::/48"
-	serviceRange4 = "10.96.0.0/16"
-	serviceRange6 = "fd00:96::/112"
-)
-
 // host is one machine on the LAN.
 type host struct {
 	name string
@@ -50,13 +43,13 @@ func newPlan(o lab.Options) plan {
 	var p plan
 	if o.IPv4() {
 		p.lan = append(p.lan, o.Subnet)
-		p.pods = append(p.pods, netip.MustParsePrefix(podRange4))
-		p.services = append(p.services, netip.MustParsePrefix(serviceRange4))
+		p.pods = append(p.pods, netip.MustParsePrefix(lab.PodRange4))
+		p.services = append(p.services, netip.MustParsePrefix(lab.ServiceRange4))
 	}
 	if o.IPv6() {
 		p.lan = append(p.lan, o.Subnet6)
-		p.pods = append(p.pods, netip.MustParsePrefix(podRange6))
-		p.services = append(p.services, netip.MustParsePrefix(serviceRange6))
+		p.pods = append(p.pods, netip.MustParsePrefix(lab.PodRange6))
+		p.services = append(p.services, netip.MustParsePrefix(lab.ServiceRange6))
 	}
 	for _, lan := range p.lan {
 		p.gateways = append(p.gateways, nth(lan, gatewayHost))
