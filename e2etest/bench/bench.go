@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -99,9 +100,26 @@ func (o Options) say(format string, args ...any) {
 	fmt.Fprintf(o.Progress, format+"\n", args...)
 }
 
+// Validate refuses options that would measure nothing.
+func (o Options) Validate() error {
+	var names []string
+	for _, g := range groups() {
+		if o.wants(g) {
+			return nil
+		}
+		if !g.ours || len(o.Manifests) == 0 {
+			names = append(names, g.names...)
+		}
+	}
+	return fmt.Errorf("%q matches no value; there are: %s", o.Run, strings.Join(names, ", "))
+}
+
 // Run measures, and returns what it has even if something failed.
 func Run(ctx context.Context, o Options) ([]Result, error) {
 	o = o.withDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
 	var all []Result
 	for _, g := range groups() {
 		if !o.wants(g) {

@@ -132,3 +132,18 @@ func TestBelow(t *testing.T) {
 		}
 	}
 }
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for run, ok := range map[string]bool{".": true, "rss|none": true, "zzz": false} {
+		if err := (Options{Run: regexp.MustCompile(run)}).Validate(); (err == nil) != ok {
+			t.Errorf("--run %s: %v", run, err)
+		}
+	}
+	err := Options{Run: regexp.MustCompile("plan"), Manifests: []string{"other.yaml"}}.Validate()
+	want := `"plan" matches no value; there are: alloc_burst_ratio_1000, controller_rss_mb_1000, speaker_rss_mb_1000, ` +
+		"arp_reply_ratio_p50, arp_reply_ratio_p99, idle_writes_per_minute, l2_cable_cut_p50_ms, l2_cable_cut_max_ms"
+	if err == nil || err.Error() != want {
+		t.Errorf("another implementation's plans: %v\nwant: %s", err, want)
+	}
+}

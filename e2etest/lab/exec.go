@@ -92,10 +92,6 @@ func (l *Lab) Command(ctx context.Context, where string, argv ...string) (*exec.
 
 // enter is the command line in front of a command's own.
 func (l *Lab) enter(ctx context.Context, where string) ([]string, error) {
-	net, err := l.NetnsPath(where)
-	if err != nil {
-		return nil, err
-	}
 	spaces := fmt.Sprintf("/proc/%d/ns", l.pid)
 	st, err := l.Status(ctx)
 	if err != nil {
@@ -106,6 +102,10 @@ func (l *Lab) enter(ctx context.Context, where string) ([]string, error) {
 			return nil, fmt.Errorf("%s is powered off", where)
 		}
 		spaces = fmt.Sprintf("/proc/%d/root/proc/%d/ns", l.pid, n.InnerPID)
+	}
+	net, err := l.NetnsPath(where)
+	if err != nil {
+		return nil, err
 	}
 	argv := []string{
 		"nsenter", "--net=" + net, "--mount=" + spaces + "/mnt", "--pid=" + spaces + "/pid",
@@ -119,17 +119,19 @@ func (l *Lab) enter(ctx context.Context, where string) ([]string, error) {
 
 // NetnsPath returns the file of the network namespace of that place, valid in this process.
 func (l *Lab) NetnsPath(where string) (string, error) {
-	path := fmt.Sprintf("/proc/%d/root%s", l.pid, wire.Path(where))
-	if strings.ContainsRune(where, '/') {
-		return "", fmt.Errorf("lab %s: no place %q", l.name, where)
-	}
-	if _, err := os.Stat(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("lab %s: no place %q (or it is powered off): want cp, lan, node1, client1 or another", l.name, where)
-		}
+	dir := fmt.Sprintf("/proc/%d/root%s", l.pid, wire.Dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return "", fmt.Errorf("lab %s: %w", l.name, err)
 	}
-	return path, nil
+	names := make([]string, len(entries))
+	for i, e := range entries { // sorted by name
+		names[i] = e.Name()
+	}
+	if !slices.Contains(names, where) {
+		return "", fmt.Errorf("lab %s: no place %q (or it is powered off); there are: %s", l.name, where, strings.Join(names, ", "))
+	}
+	return filepath.Join(dir, where), nil
 }
 
 // Do runs fn on a thread that has joined the network namespace of that place. Sockets made by fn itself belong to that
@@ -168,7 +170,7 @@ func (l *Lab) Logs(ns, pod, container string) ([]byte, error) {
 	}
 	switch {
 	case len(files) == 0:
-		return nil, fmt.Errorf("no logs of %s/%s, container %s", ns, pod, container)
+		return nil, fmt.Errorf("no logs of %s/%s, container %s; there are: %s", ns, pod, container, l.logNames())
 	case len(containers) > 1:
 		return nil, fmt.Errorf("pod %s/%s has several containers: name one", ns, pod)
 	}
@@ -190,10 +192,31 @@ func run(path string) int {
 	return n
 }
 
+// logNames lists what there are logs of, for messages: components, and Pods as NAMESPACE/POD.
+func (l *Lab) logNames() string {
+	components, _ := filepath.Glob(filepath.Join(l.LogDir(), "*.log"))
+	pods, _ := filepath.Glob(filepath.Join(l.LogDir(), "pods", "*_*_*"))
+	var names []string
+	for _, path := range components {
+		names = append(names, strings.TrimSuffix(filepath.Base(path), ".log"))
+	}
+	for _, path := range pods {
+		parts := strings.Split(filepath.Base(path), "_")
+		names = append(names, parts[0]+"/"+parts[1])
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Compact(names), ", ") // Glob has sorted them
+}
+
 // ComponentLog returns the log of one of the lab's own programs: etcd, kube-apiserver, kube-controller-manager,
 // kube-scheduler, kube-proxy-NODE, helm, lab, or a node's name for its agent.
 func (l *Lab) ComponentLog(name string) ([]byte, error) {
 	data, err := os.ReadFile(filepath.Join(l.LogDir(), filepath.Base(name)+".log"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no log of %s; there are: %s", name, l.logNames())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +35,9 @@ type Lab struct {
 	ended chan struct{}  // closed when cmd has ended
 }
 
+// ErrNotRunning says that there is no lab of that name.
+var ErrNotRunning = errors.New("not running")
+
 // Attach finds a running lab by name; "" means the default name, and also the default directory.
 func Attach(ctx context.Context, dir, name string) (*Lab, error) {
 	if name == "" {
@@ -41,11 +45,26 @@ func Attach(ctx context.Context, dir, name string) (*Lab, error) {
 	}
 	l := newLab(filepath.Join(stateDir(dir), name), name)
 	pid, err := l.peer(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("no lab %q is running: %w", name, err)
+	switch {
+	case err == nil:
+		l.pid = pid
+		return l, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("lab %q: needs root: run it with sudo", name)
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED):
+		return nil, fmt.Errorf("lab %q: %w", name, err)
+	case alive(l.dir):
+		return nil, fmt.Errorf("lab %q is still starting", name)
 	}
-	l.pid = pid
-	return l, nil
+	names, err := List(dir)
+	if err != nil {
+		return nil, err
+	}
+	others := "no other is"
+	if len(names) > 0 {
+		others = "running: " + strings.Join(names, ", ") + " (choose with -n NAME)"
+	}
+	return nil, fmt.Errorf("lab %q is %w; %s", name, ErrNotRunning, others)
 }
 
 func newLab(dir, name string) *Lab {

@@ -78,7 +78,7 @@ func TestLogs(t *testing.T) {
 	want := map[string]string{
 		"web/": "first\nsecond\nlast\n", "two/b": "b\n",
 		"two/":  "error: pod ns/two has several containers: name one",
-		"none/": "error: no logs of ns/none, container *",
+		"none/": "error: no logs of ns/none, container *; there are: ns/two, ns/web-b, ns/web",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

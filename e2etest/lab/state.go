@@ -65,11 +65,12 @@ func List(dir string) ([]string, error) {
 	return names, nil
 }
 
-// alive reports whether a supervisor holds the lock of that state directory.
+// alive reports whether a supervisor holds the lock of that state directory. A lab that is not ours to look at counts
+// as alive.
 func alive(dir string) bool {
 	f, err := os.OpenFile(filepath.Join(dir, LockFile), os.O_RDWR, 0)
 	if err != nil {
-		return false
+		return errors.Is(err, fs.ErrPermission)
 	}
 	defer f.Close()
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
@@ -99,7 +100,8 @@ func claim(o Options) (dir string, lock *os.File, err error) {
 	}
 	dir = filepath.Join(o.StateDir, o.Name)
 	if _, statErr := os.Stat(dir); statErr == nil {
-		err = errors.Join(err, fmt.Errorf("lab %q is running already: end it with 'lab down', or use another name", o.Name))
+		err = errors.Join(err, fmt.Errorf("lab %q is running already: end it with 'lab down -n %s', or start another with 'lab up -n NAME'",
+			o.Name, o.Name))
 	}
 	if err != nil {
 		return "", nil, err

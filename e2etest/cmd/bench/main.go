@@ -47,6 +47,9 @@ func command() *cobra.Command {
 			if o.Run, err = regexp.Compile(run); err != nil {
 				return fmt.Errorf("--run: %w", err)
 			}
+			if err := o.Validate(); err != nil { // before the file of results is written
+				return fmt.Errorf("--run: %w", err)
+			}
 			o.Images = map[string]string{}
 			for _, arg := range images {
 				name, path, err := lab.ParseImage(arg)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -61,9 +62,16 @@ func downCommand(name *string) *cobra.Command {
 				if names, err = lab.List(""); err != nil {
 					return err
 				}
+				if len(names) == 0 {
+					fmt.Fprintln(cmd.ErrOrStderr(), "lab: none is running")
+				}
 			}
 			for _, n := range names {
 				l, err := lab.Attach(cmd.Context(), "", n)
+				if errors.Is(err, lab.ErrNotRunning) { // which is what was wanted
+					fmt.Fprintf(cmd.ErrOrStderr(), "lab: %v\n", err)
+					continue
+				}
 				if err != nil {
 					return err
 				}
@@ -87,9 +95,6 @@ func statusCommand(attach attachFunc) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := attach(cmd.Context())
 			if err != nil {
-				if names, _ := lab.List(""); len(names) > 0 {
-					return fmt.Errorf("%w; running: %s", err, strings.Join(names, ", "))
-				}
 				return err
 			}
 			st, err := l.Status(cmd.Context())
@@ -245,7 +250,18 @@ func logsCommand(attach attachFunc) *cobra.Command {
 }
 
 func nodeCommand(attach attachFunc) *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "Break and repair nodes"}
+	var names []string
+	cmd := &cobra.Command{
+		Use: "node", Short: "Break and repair nodes",
+		// Without this, cobra would print the help and call that a success.
+		RunE: func(_ *cobra.Command, args []string) error {
+			got := "nothing"
+			if len(args) > 0 {
+				got = strconv.Quote(args[0])
+			}
+			return fmt.Errorf("what to do with the node: want one of %s and the node's name, got %s", strings.Join(names, ", "), got)
+		},
+	}
 	actions := []struct {
 		name, short string
 		do          func(*lab.Lab, context.Context, string) error
@@ -260,6 +276,7 @@ func nodeCommand(attach attachFunc) *cobra.Command {
 		{"reboot", "Cut the power, if it is on, and start the node again", (*lab.Lab).Reboot},
 	}
 	for _, a := range actions {
+		names = append(names, a.name)
 		cmd.AddCommand(&cobra.Command{
 			Use: a.name + " NODE", Short: a.short, Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {

@@ -83,13 +83,22 @@ func (s *Supervisor) agentConfig(h host) (agent.Config, error) {
 	return c, nil
 }
 
+// nodeNames are all nodes, also those that are off.
+func (s *Supervisor) nodeNames() []string {
+	names := make([]string, len(s.plan.nodes))
+	for i, n := range s.plan.nodes {
+		names[i] = n.name
+	}
+	return names
+}
+
 // act does to a node what the control socket asks for.
 func (s *Supervisor) act(name, action string) error {
 	s.mu.Lock()
 	n, ok := s.nodes[name]
 	s.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("no node %q", name)
+		return fmt.Errorf("no node %q; there are: %s", name, strings.Join(s.nodeNames(), ", "))
 	}
 	s.log.Info("node", "node", name, "action", action)
 	if action == "reboot" {
