@@ -65,12 +65,12 @@ func history(seed uint64, n int) []op {
 	for _, w := range weights() {
 		total += w.n
 	}
-	out := make([]op, n)
-	for i := range out {
+	out := make([]op, 0, n+1)
+	for range n {
 		x := r.IntN(total)
 		for _, w := range weights() {
 			if x -= w.n; x < 0 {
-				out[i] = op{w.do, r.Uint64()}
+				out = append(out, op{w.do, r.Uint64()})
 				break
 			}
 		}
