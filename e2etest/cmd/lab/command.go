@@ -28,7 +28,7 @@ from its own Helm chart. It needs root, changes nothing outside, and leaves noth
   lab node cut node1                  break something
   lab down                            end it
 
-Places for exec and shell: cp (the control plane), node1, node2, ..., client1, ..., lan (the bridge).`
+Places for exec and shell: cp (the control plane), node1, node2, ..., client1, ..., lan (the bridge), and routers by name.`
 
 // newCommand builds the command tree. Flags are variables of this call, not of the package.
 func newCommand() *cobra.Command {
