@@ -64,6 +64,7 @@ type Machine struct {
 	ready    Ready                    // work gathered for the next Ready
 	news     map[netip.Addr]bool      // addresses whose claims are to be sent
 	disputed map[netip.Addr]bool      // addresses to announce again
+	conceded map[netip.Addr]claim     // own claims that lost, to be sent once more
 	newSelf  bool                     // the own record is to be sent
 }
 
@@ -117,6 +118,7 @@ func New(cfg Config) *Machine {
 		waiting:   map[netip.Addr]time.Time{},
 		news:      map[netip.Addr]bool{},
 		disputed:  map[netip.Addr]bool{},
+		conceded:  map[netip.Addr]claim{},
 	}
 }
 

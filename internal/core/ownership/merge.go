@@ -71,6 +71,9 @@ func (m *Machine) mergeClaim(c Claim) {
 		}
 		return
 	}
+	if _, answering := m.answering[ip]; answering && cur.node == m.cfg.Self {
+		m.conceded[ip] = cur // tells the winner that the network may have learned this node's MAC address
+	}
 	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now}
 	m.ready.StateChanged = true
 	m.noteStray(ip)

@@ -3,6 +3,7 @@
 package ownership
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -53,8 +54,8 @@ func (m *Machine) messages() [][]byte {
 		claims, size = nil, 0
 		clear(names)
 	}
-	for _, ip := range slices.SortedFunc(maps.Keys(m.news), netip.Addr.Compare) {
-		c := m.claims[ip]
+	for _, c := range m.claimsToSend() {
+		ip := c.ip
 		need := 1 + ip.BitLen()/8 + 10 + 2 // the most that a claim takes
 		if !names[c.node] {
 			need += 2 + len(c.node)
@@ -67,7 +68,28 @@ func (m *Machine) messages() [][]byte {
 		size += need
 	}
 	flush()
+	return out
+}
+
+// sent is a claim in a message.
+type sent struct {
+	ip netip.Addr
+	claim
+}
+
+// claimsToSend takes what is new, and this node's own claims that have lost to
+// another's while it was answering: the winner announces itself again then.
+func (m *Machine) claimsToSend() []sent {
+	out := make([]sent, 0, len(m.news)+len(m.conceded))
+	for ip := range m.news {
+		out = append(out, sent{ip, m.claims[ip]})
+	}
+	for ip, c := range m.conceded {
+		out = append(out, sent{ip, c})
+	}
 	clear(m.news)
+	clear(m.conceded)
+	slices.SortFunc(out, func(a, b sent) int { return cmp.Or(a.ip.Compare(b.ip), cmp.Compare(a.epoch, b.epoch)) })
 	return out
 }
 

@@ -5,6 +5,7 @@ package gossip_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -33,6 +34,29 @@ type member struct {
 
 type option func(*gossip.Config)
 
+// testLog writes to the test's output until the test ends: memberlist may log
+// once more after that.
+type testLog struct {
+	mu  sync.Mutex // guards out
+	out io.Writer
+}
+
+func newTestLog(t *testing.T) *testLog {
+	l := &testLog{out: t.Output()}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.out = io.Discard
+	})
+	return l
+}
+
+func (l *testLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(b)
+}
+
 func run(t *testing.T, name lb.NodeName, options ...option) *member {
 	t.Helper()
 	cfg := gossip.Config{
@@ -40,7 +64,7 @@ func run(t *testing.T, name lb.NodeName, options ...option) *member {
 		BindAddr: netip.MustParseAddr("127.0.0.1"),
 		Label:    t.Name(),
 		Secrets:  [][]byte{[]byte("secret of the group")},
-		Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:   slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, o := range options {
 		o(&cfg)
