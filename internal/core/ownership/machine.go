@@ -201,9 +201,10 @@ func (m *Machine) SetInterfaces(up []string) {
 	}
 	back := m.self.interfaces != nil && len(m.self.interfaces) == 0
 	m.self.interfaces = up
-	if back && m.settled && len(m.peers) > 0 && !m.othersAlive() {
-		// The cable was out and is back: the others, whom this node believes
-		// dead, have owners. It joins them anew before it claims anything.
+	if back && m.settled && len(m.peers) > 0 {
+		// The cable was out and is back. Nothing was heard meanwhile, and the
+		// others may have owners that this node does not know, or believe it
+		// dead. It hears them first, before it claims anything.
 		m.unsettle()
 		m.deadline = m.now.Add(m.cfg.JoinTimeout)
 	}
