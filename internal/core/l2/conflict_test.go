@@ -139,7 +139,7 @@ func TestConflictEnds(t *testing.T) {
 
 	m = owning(Config{Recheck: s})
 	m.Step(start, claim())
-	m.Set(start, Wanted{[]Link{eth0, eth1}, []Address{on(ip6, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0, eth1}, Addresses: []Address{on(ip6, "eth0")}})
 	if got := m.State().Conflicts; len(got) != 0 {
 		t.Errorf("conflicts of an address that went: %+v", got)
 	}

@@ -57,6 +57,12 @@ func (l Link) usable() bool { return l.Up && l.MAC.IsUnicast() }
 type Address struct {
 	IP         netip.Addr
 	Interfaces []string // sorted names of the interfaces to answer on; those that do not exist or are down wait
+	// Probe asks to find out first whether somebody outside the cluster has the address: no node of the cluster held
+	// it before. It counts when the address is new; an address that is announced is not silenced by it.
+	Probe bool
+	// Round makes an address that is announced already be announced again as if taken over anew, when it differs from
+	// the last Set's.
+	Round uint64
 }
 
 // Wanted is everything that should be so. Links lists all links of the node, also those on which nothing is
@@ -64,6 +70,9 @@ type Address struct {
 type Wanted struct {
 	Links     []Link
 	Addresses []Address // without duplicates; State keeps this order
+	// Peers are the MACs of the other nodes of the cluster. They may claim our addresses while these move: who owns
+	// what is settled elsewhere.
+	Peers []MAC
 }
 
 // State is what is so.

@@ -31,12 +31,12 @@ var (
 	eth1  = Link{Name: "eth1", Index: 3, MAC: secondMAC, Up: true}
 )
 
-func on(ip netip.Addr, interfaces ...string) Address { return Address{ip, interfaces} }
+func on(ip netip.Addr, interfaces ...string) Address { return Address{IP: ip, Interfaces: interfaces} }
 
 // owning returns a machine that announces ip4 and ip6 on eth0 only, with eth1 present.
 func owning(cfg Config) *Machine {
 	m := New(cfg)
-	m.Set(start, Wanted{[]Link{eth0, eth1}, []Address{on(ip4, "eth0"), on(ip6, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0, eth1}, Addresses: []Address{on(ip4, "eth0"), on(ip6, "eth0")}})
 	return m
 }
 
@@ -219,7 +219,7 @@ func TestState(t *testing.T) {
 	m := New(DefaultConfig())
 	down := eth1
 	down.Up = false
-	m.Set(start, Wanted{[]Link{eth0, down}, []Address{on(ip6, "eth0", "eth1"), on(ip4, "eth1")}})
+	m.Set(start, Wanted{Links: []Link{eth0, down}, Addresses: []Address{on(ip6, "eth0", "eth1"), on(ip4, "eth1")}})
 	m.Step(start, solicitation(ip6))
 	want := State{
 		Addresses: []AddressState{
@@ -244,10 +244,10 @@ func TestState(t *testing.T) {
 func TestSetKeepsNothing(t *testing.T) {
 	t.Parallel()
 	m := New(DefaultConfig())
-	w := Wanted{[]Link{eth0}, []Address{on(ip4, "eth0")}}
+	w := Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip4, "eth0")}}
 	m.Set(start, w)
 	w.Links[0].MAC, w.Addresses[0].Interfaces[0] = otherMAC, "eth9"
-	m.Set(start, Wanted{[]Link{eth0}, []Address{on(ip4, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip4, "eth0")}})
 	if got, _ := m.Step(start, arpRequest(ip4)); got.SenderMAC != ourMAC {
 		t.Errorf("answer from %v", got.SenderMAC)
 	}

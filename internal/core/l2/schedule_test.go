@@ -40,7 +40,7 @@ func describe(p Packet) string {
 func TestBurstIPv4(t *testing.T) {
 	t.Parallel()
 	m := New(DefaultConfig())
-	m.Set(start, Wanted{[]Link{eth0}, []Address{on(ip4, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip4, "eth0")}})
 	want := []string{
 		"0s request 192.0.2.1 at 02:00:00:00:00:01", "0s reply 192.0.2.1 at 02:00:00:00:00:01",
 		"200ms request 192.0.2.1 at 02:00:00:00:00:01", "200ms reply 192.0.2.1 at 02:00:00:00:00:01",
@@ -66,7 +66,7 @@ func TestBurstIPv6(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Refresh = 0
 	m := New(cfg)
-	m.Set(start, Wanted{[]Link{eth0}, []Address{on(ip6, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip6, "eth0")}})
 	want := []string{
 		"0s advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
 		"200ms advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
@@ -114,7 +114,7 @@ func TestBurstAgain(t *testing.T) {
 			cfg.Refresh = 0
 			m := New(cfg)
 			now := start
-			set := func(links ...Link) { m.Set(now, Wanted{links, []Address{on(ip4, "eth0")}}) }
+			set := func(links ...Link) { m.Set(now, Wanted{Links: links, Addresses: []Address{on(ip4, "eth0")}}) }
 			set(eth0)
 			now = start.Add(10 * time.Second)
 			sent(m, now)
@@ -168,7 +168,7 @@ func TestOverdue(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Refresh = 0
 	m := New(cfg)
-	m.Set(start, Wanted{[]Link{eth0}, []Address{on(ip6, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip6, "eth0")}})
 	m.Tick(start, nil)
 	if got := m.Tick(start.Add(4*time.Second), nil); len(got) != 2 || got[0].Kind != Advertisement || got[1].Kind != Solicitation {
 		t.Errorf("sent after the pause: %+v", got)
@@ -206,7 +206,7 @@ func TestTickInParts(t *testing.T) {
 func TestNothingToDo(t *testing.T) {
 	t.Parallel()
 	m := New(Config{})
-	m.Set(start, Wanted{[]Link{eth0}, []Address{on(ip4, "eth0")}})
+	m.Set(start, Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip4, "eth0")}})
 	if got := m.Next(); !got.IsZero() {
 		t.Errorf("without repeats and refresh there is work at %v", got)
 	}
