@@ -298,7 +298,7 @@ func (m *Machine) claimAddress(ip netip.Addr, owner lb.NodeName) {
 	if c.node == owner {
 		return
 	}
-	m.claims[ip] = claim{epoch: c.epoch + 1, node: owner}
+	m.claims[ip] = claim{epoch: c.epoch + 1, node: owner, unproven: c.epoch == 0 || c.unproven}
 	m.news[ip] = true
 	m.ready.StateChanged = true
 }
@@ -316,7 +316,7 @@ func (m *Machine) answer(ip netip.Addr, interfaces []string) {
 		}
 	case len(interfaces) > 0 && !slices.Equal(current, interfaces):
 		m.answering[ip] = interfaces
-		m.ready.Start = append(m.ready.Start, Answer{IP: ip, Interfaces: interfaces})
+		m.ready.Start = append(m.ready.Start, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})
 	}
 }
 

@@ -41,12 +41,12 @@ func sampleMessage() message {
 	return message{
 		full: true, settled: true, sender: "n1",
 		records: []record{
-			{name: "n1", version: 1 << 40, ready: true, interfaces: []string{"eth0", "eth1"}},
+			{name: "n1", version: 1 << 40, ready: true, interfaces: []string{"eth0", "eth1"}, hardware: []MAC{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}},
 			{name: "n2", version: 7},
 		},
 		claims: []Claim{
 			{Address: netip.MustParseAddr("192.0.2.1"), Epoch: 1, Node: "n1"},
-			{Address: netip.MustParseAddr("2001:db8::1"), Epoch: maxEpoch, Node: "n3"},
+			{Address: netip.MustParseAddr("2001:db8::1"), Epoch: maxEpoch, Node: "n3", Unproven: true},
 		},
 	}
 }
@@ -67,14 +67,34 @@ func TestWire(t *testing.T) {
 	if diff := cmp.Diff(want, got, wireCmp); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	if _, err := decode(append(b, "what a later version adds"...)); err != nil {
-		t.Errorf("a longer message is refused: %v", err)
+	first := want.withoutSections()
+	short := first.encode()
+	if got, err := decode(short); err != nil || cmp.Diff(first, got, wireCmp) != "" {
+		t.Errorf("a message without sections: %+v, %v", got, err)
+	}
+	later := append(slices.Clone(short), "\x02\x63\x04what\x02\x01\x01"...)
+	first.claims[1].Unproven = true
+	if got, err := decode(later); err != nil || cmp.Diff(first, got, wireCmp) != "" {
+		t.Errorf("a message with a section of a later version: %+v, %v", got, err)
 	}
 	for n := range b {
-		if _, err := decode(b[:n]); err == nil {
+		if _, err := decode(b[:n]); err == nil && n != len(short) {
 			t.Errorf("the first %d of %d bytes are accepted", n, len(b))
 		}
 	}
+}
+
+// withoutSections is the message as the first version of the program writes it.
+func (msg *message) withoutSections() message {
+	out := *msg
+	out.records, out.claims = slices.Clone(msg.records), slices.Clone(msg.claims)
+	for i := range out.records {
+		out.records[i].hardware = nil
+	}
+	for i := range out.claims {
+		out.claims[i].Unproven = false
+	}
+	return out
 }
 
 func TestWireRefuses(t *testing.T) {

@@ -78,12 +78,15 @@ type node struct {
 	// ready: it has made a plan and knows its interfaces, so it can own.
 	ready      bool
 	interfaces []string // sorted
+	hardware   []MAC    // sorted; nil: not known
 }
 
 type claim struct {
 	epoch   uint64
 	node    lb.NodeName
 	learned time.Time // from another node; zero: made here
+	// unproven: nobody is known to have announced the address yet.
+	unproven bool
 }
 
 type group struct {
@@ -210,6 +213,34 @@ func (m *Machine) SetInterfaces(up []string) {
 	}
 	m.changeSelf()
 	m.updateSelf()
+}
+
+// SetHardware gives the MAC addresses of this node, so that the others can tell
+// it from a stranger. Only the first maxHardware of them are published.
+func (m *Machine) SetHardware(macs []MAC) {
+	macs = slices.Clone(macs)
+	slices.SortFunc(macs, compareMACs)
+	macs = slices.Compact(macs)
+	macs = macs[:min(len(macs), maxHardware)]
+	if slices.Equal(macs, m.self.hardware) {
+		return
+	}
+	m.self.hardware = macs
+	m.changeSelf()
+}
+
+// Proven tells that addresses this node answers for are announced: nobody else
+// on the network had them. Their next owners need not ask again.
+func (m *Machine) Proven(addresses ...netip.Addr) {
+	for _, ip := range addresses {
+		c := m.claims[ip]
+		if _, is := m.answering[ip]; is && c.node == m.cfg.Self && c.unproven {
+			c.unproven = false
+			m.claims[ip] = c
+			m.news[ip] = true
+			m.ready.StateChanged = true
+		}
+	}
 }
 
 // SetPeers gives the other nodes that should have a speaker, whether or not

@@ -34,6 +34,8 @@ func group(ip string, nodes ...lb.NodeName) announce.Group {
 	return g
 }
 
+func groups(g ...announce.Group) []announce.Group { return g }
+
 // settled makes a machine that is ready and has nobody to wait for.
 func settled(self lb.NodeName, groups ...announce.Group) *ownership.Machine {
 	m := ownership.New(ownership.Config{Self: self})
@@ -67,6 +69,7 @@ func receive(t *testing.T, m *ownership.Machine, data []byte) {
 var readyCmp = gocmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty(),
 	cmpopts.IgnoreFields(ownership.Ready{}, "Send", "StateChanged"),
+	cmpopts.IgnoreFields(ownership.Answer{}, "Probe"), // see TestProbe
 }
 
 func expect(t *testing.T, what string, m *ownership.Machine, want ownership.Ready) ownership.Ready {

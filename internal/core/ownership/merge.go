@@ -39,16 +39,21 @@ func (m *Machine) mergeRecord(r *record) {
 		return
 	}
 	n := m.node(r.name)
+	if r.version == n.version && n.hardware == nil && r.hardware != nil {
+		n.hardware = r.hardware // the record came by a node that does not know of MAC addresses
+		m.ready.StateChanged = true
+	}
 	if r.version <= n.version {
 		return
 	}
-	n.version, n.ready, n.interfaces = r.version, r.ready, r.interfaces
+	n.version, n.ready, n.interfaces, n.hardware = r.version, r.ready, r.interfaces, r.hardware
 	m.allDirty = true
 	m.ready.StateChanged = true
 }
 
 func (r *record) same(n *node) bool {
-	return r.ready == n.ready && slices.Equal(r.interfaces, n.interfaces)
+	return r.ready == n.ready && slices.Equal(r.interfaces, n.interfaces) &&
+		(r.hardware == nil || slices.Equal(r.hardware, n.hardware))
 }
 
 // mergeClaim lets the higher claim stand. A node whose own claim stands against
@@ -60,7 +65,11 @@ func (m *Machine) mergeClaim(c Claim) {
 			// Confirmed to a node that was cut off, and for which the claimant
 			// may still be dead: the news that it lives is on the way.
 			cur.learned = m.now
+		}
+		cur.unproven = cur.unproven && c.Unproven // once proven, always so
+		if cur != m.claims[ip] {
 			m.claims[ip] = cur
+			m.ready.StateChanged = true
 		}
 		return
 	}
@@ -74,7 +83,8 @@ func (m *Machine) mergeClaim(c Claim) {
 	if _, answering := m.answering[ip]; answering && cur.node == m.cfg.Self {
 		m.conceded[ip] = cur // tells the winner that the network may have learned this node's MAC address
 	}
-	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now}
+	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
+	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven}
 	m.ready.StateChanged = true
 	m.noteStray(ip)
 	if g, ok := m.byAddress[ip]; ok {

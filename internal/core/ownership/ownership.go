@@ -19,8 +19,12 @@
 // result in any order and however often, and lost, repeated and late messages
 // do no harm once any later one arrives.
 //
-// A node also publishes a record of itself: its usable interfaces, under a
-// version that only it raises. A node that has not published one cannot own.
+// A node also publishes a record of itself: its usable interfaces and its MAC
+// addresses, under a version that only it raises. A node that has not published
+// one cannot own.
+//
+// A claim on an address that nobody had before is unproven until its owner has
+// announced the address without finding it in use: its successors probe too.
 //
 // The owner of a group is its claimant while that is alive and eligible, also
 // when better nodes join: established connections live in its conntrack table.
@@ -99,7 +103,14 @@ type Answer struct {
 	IP netip.Addr
 	// Interfaces to answer on, sorted, never empty.
 	Interfaces []string
+	// Probe: as far as this node knows, no node of the cluster has ever
+	// announced the address (see Proven), so ask first whether somebody else
+	// on the network has it.
+	Probe bool
 }
+
+// MAC is an Ethernet address.
+type MAC = [6]byte
 
 // OwnerChange tells who owns a group now, as far as this node knows.
 type OwnerChange struct {
@@ -113,4 +124,6 @@ type Claim struct {
 	Address netip.Addr
 	Epoch   uint64
 	Node    lb.NodeName
+	// Unproven: nobody is known to have announced the address yet.
+	Unproven bool
 }

@@ -63,7 +63,7 @@ func (m *Machine) messages() [][]byte {
 		if size+need > maxNews-len(m.cfg.Self)-10 {
 			flush()
 		}
-		claims = append(claims, Claim{Address: ip, Epoch: c.epoch, Node: c.node})
+		claims = append(claims, c.public(ip))
 		names[c.node] = true
 		size += need
 	}
@@ -98,7 +98,11 @@ func (m *Machine) message(full bool) message {
 }
 
 func recordOf(n *node) record {
-	return record{name: n.name, version: n.version, ready: n.ready, interfaces: n.interfaces}
+	return record{name: n.name, version: n.version, ready: n.ready, interfaces: n.interfaces, hardware: n.hardware}
+}
+
+func (c claim) public(ip netip.Addr) Claim {
+	return Claim{Address: ip, Epoch: c.epoch, Node: c.node, Unproven: c.unproven}
 }
 
 // State is the full state for the gossip driver.
@@ -124,7 +128,7 @@ func (m *Machine) State() []byte {
 func (m *Machine) Claims() []Claim {
 	out := make([]Claim, 0, len(m.claims))
 	for ip, c := range m.claims {
-		out = append(out, Claim{Address: ip, Epoch: c.epoch, Node: c.node})
+		out = append(out, c.public(ip))
 	}
 	slices.SortFunc(out, func(a, b Claim) int { return a.Address.Compare(b.Address) })
 	return out
@@ -135,7 +139,7 @@ func (m *Machine) Claims() []Claim {
 func (m *Machine) Answers() []Answer {
 	out := make([]Answer, 0, len(m.answering))
 	for ip, interfaces := range m.answering {
-		out = append(out, Answer{IP: ip, Interfaces: interfaces})
+		out = append(out, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})
 	}
 	slices.SortFunc(out, func(a, b Answer) int { return a.IP.Compare(b.IP) })
 	return out

@@ -3,6 +3,7 @@
 package ownership
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -91,6 +92,17 @@ func (m *Machine) Verdict(key netip.Addr) reason.Reason {
 		return reason.New(code, "nobody answers for %s yet%s; and %d more nodes", join(g.Addresses), text, more)
 	}
 	return reason.New(code, "nobody answers for %s yet%s", join(g.Addresses), text)
+}
+
+// NodeOf finds the node, alive or not, that published a MAC address as one of
+// its own.
+func (m *Machine) NodeOf(mac MAC) (lb.NodeName, bool) {
+	for _, name := range slices.Sorted(maps.Keys(m.nodes)) {
+		if slices.Contains(m.nodes[name].hardware, mac) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // FirstLive is the first living node in hash order for a subject, such as the

@@ -20,14 +20,23 @@ import (
 //	number of records, each:       name, version, flags (1 byte: ready),
 //	                               number of interfaces, their names
 //	number of claims, each:        address (length byte 4 or 16, bytes), epoch, name
+//	number of sections, each:      kind, length, content
 //
-// A reader ignores what follows the claims, so that later versions can append.
+// A reader skips sections of a kind it does not know, and the first readers of
+// this version ignored everything that follows the claims, so later ones can add
+// sections. Those known are:
+//
+//	1 hardware   for each record: number of MAC addresses plus one (0: not known), 6 bytes each
+//	2 unproven   the places, in the list of claims, of those that are unproven, ascending
 const (
 	wireVersion = 1
 
 	flagFull    = 1 << 0
 	flagSettled = 1 << 1
 	flagReady   = 1 << 0
+
+	sectionHardware = 1
+	sectionUnproven = 2
 
 	// maxNews keeps a message within one gossip packet of 1,400 bytes, with
 	// the encryption and the labels around it.
@@ -36,6 +45,8 @@ const (
 	maxEpoch = 1 << 62
 	// maxName is the longest name of a Kubernetes object.
 	maxName = 253
+	// maxHardware bounds the MAC addresses that a node publishes.
+	maxHardware = 16
 )
 
 type message struct {
@@ -52,6 +63,7 @@ type record struct {
 	version    uint64
 	ready      bool
 	interfaces []string
+	hardware   []MAC // nil: not known
 }
 
 func (msg *message) encode() []byte {
@@ -96,7 +108,7 @@ func (msg *message) encode() []byte {
 		b = binary.AppendUvarint(b, c.Epoch)
 		b = binary.AppendUvarint(b, places[c.Node])
 	}
-	return b
+	return msg.appendSections(b)
 }
 
 func flag(set bool, bit byte) byte {
@@ -141,6 +153,7 @@ func decode(data []byte) (message, error) {
 			r.fail(errors.New("epoch out of range"))
 		}
 	}
+	msg.readSections(&r)
 	if r.err != nil {
 		return message{}, fmt.Errorf("read gossip message: %w", r.err)
 	}
