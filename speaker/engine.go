@@ -49,7 +49,9 @@ type engine struct {
 
 	// The rest belongs to the goroutine of run.
 	peers     []netip.AddrPort
-	answering map[netip.Addr][]string // address -> interfaces
+	answering map[netip.Addr]ownership.Answer
+	unproven  int       // of answering
+	looked    time.Time // for proof, last
 	wanted    l2.Wanted
 	// dead are the nodes that went without goodbye and are not back. Their
 	// Pods, and so their reports, stay for minutes; a survivor cleans up.
@@ -80,7 +82,7 @@ func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exc
 		plans:     make(chan plannedGroups, 1),
 		queries:   make(chan func()),
 		ended:     make(chan struct{}),
-		answering: map[netip.Addr][]string{},
+		answering: map[netip.Addr]ownership.Answer{},
 		dead:      map[lb.NodeName]bool{},
 	}
 }
@@ -136,6 +138,7 @@ func (e *engine) run(ctx context.Context) error {
 			e.readLinks()
 		case now := <-ticker.C:
 			e.machine.Tick(now)
+			e.lookForProof(now)
 		case fn := <-e.queries:
 			fn()
 			continue
@@ -193,13 +196,18 @@ func (e *engine) takeEvent(ev gossip.Event) {
 func (e *engine) readLinks() {
 	all := e.links.Snapshot()
 	up := make([]string, 0, len(all))
+	macs := make([]ownership.MAC, 0, len(all))
 	e.wanted.Links = make([]l2.Link, 0, len(all))
 	for _, l := range all {
 		e.wanted.Links = append(e.wanted.Links, l2.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up})
 		if e.usable(l) {
 			up = append(up, l.Name)
 		}
+		if l.MAC.IsUnicast() && !e.excluded.match(l.Name) {
+			macs = append(macs, l.MAC)
+		}
 	}
+	e.machine.SetHardware(macs)
 	e.machine.SetInterfaces(up)
 	e.responder.Set(e.wanted)
 }
@@ -250,13 +258,43 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 		delete(e.answering, a)
 	}
 	for _, a := range start {
-		e.answering[a.IP] = a.Interfaces
+		e.answering[a.IP] = a
 	}
+	e.unproven = 0
 	e.wanted.Addresses = make([]l2.Address, 0, len(e.answering))
 	for _, ip := range slices.SortedFunc(maps.Keys(e.answering), netip.Addr.Compare) {
-		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: e.answering[ip]})
+		a := e.answering[ip]
+		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: a.Interfaces, Probe: a.Probe})
+		if a.Probe {
+			e.unproven++
+		}
 	}
 	e.responder.Set(e.wanted)
+}
+
+// proofInterval is how often the responder is asked whether addresses that it
+// was to probe are announced by now.
+const proofInterval = 500 * time.Millisecond
+
+// lookForProof tells the machine which probed addresses are announced: nobody
+// need probe them again.
+func (e *engine) lookForProof(now time.Time) {
+	if e.unproven == 0 || now.Sub(e.looked) < proofInterval {
+		return
+	}
+	e.looked = now
+	var proven []netip.Addr
+	for _, s := range e.responder.State().Addresses {
+		if a, ok := e.answering[s.IP]; ok && a.Probe && s.Phase == l2.PhaseAnnouncing {
+			proven = append(proven, s.IP)
+			a.Probe = false
+			e.answering[s.IP] = a
+		}
+	}
+	if len(proven) > 0 {
+		e.machine.Proven(proven...)
+		e.answer(nil, nil)
+	}
 }
 
 // announceAgain makes the responder announce addresses that it answers for
@@ -264,8 +302,8 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 func (e *engine) announceAgain(addresses []netip.Addr) {
 	var again []ownership.Answer
 	for _, ip := range addresses {
-		if interfaces, ok := e.answering[ip]; ok {
-			again = append(again, ownership.Answer{IP: ip, Interfaces: interfaces})
+		if a, ok := e.answering[ip]; ok {
+			again = append(again, a)
 		}
 	}
 	e.answer(addresses, nil)
@@ -285,6 +323,6 @@ func (e *engine) leave() {
 		e.log.Info("handing over", "addresses", len(r.StopLast))
 		time.Sleep(goodbye)
 	}
-	e.answering = map[netip.Addr][]string{}
+	clear(e.answering)
 	e.answer(nil, nil)
 }
