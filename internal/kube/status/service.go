@@ -59,7 +59,8 @@ func service(obj *corev1.Service, d *ipam.Decision, now time.Time) (Write, bool)
 	// The UID keeps the patch from meeting a new Service of the same name.
 	p := patch{Metadata: patchMeta{ResourceVersion: obj.ResourceVersion, UID: string(obj.UID)}, Status: map[string]any{}}
 	p.Metadata.Annotations = annotations(obj, d.Pools)
-	if !slices.Equal(addresses(obj.Status.LoadBalancer.Ingress), d.Addresses) {
+	moves := !slices.Equal(addresses(obj.Status.LoadBalancer.Ingress), d.Addresses)
+	if moves {
 		p.Status["loadBalancer"] = map[string]any{"ingress": ingress(obj.Status.LoadBalancer.Ingress, d.Addresses)}
 	}
 	cond, differs := condition(obj.Status.Conditions, metav1.Condition{
@@ -78,7 +79,11 @@ func service(obj *corev1.Service, d *ipam.Decision, now time.Time) (Write, bool)
 	}
 	old := find(obj.Status.Conditions, api.ConditionAllocated)
 	news := old == nil || old.Reason != cond.Reason || old.Message != cond.Message
-	return Write{Object: obj, Patch: encode(p), PatchType: types.StrategicMergePatchType, Events: serviceEvents(d, news)}, true
+	w := Write{Object: obj, Patch: encode(p), PatchType: types.StrategicMergePatchType, Events: serviceEvents(d, news)}
+	if moves {
+		w.Moves, w.Addresses = true, d.Addresses
+	}
+	return w, true
 }
 
 // annotations returns what must change for the annotation to name the pools.

@@ -10,6 +10,7 @@ package status
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,11 @@ type Write struct {
 	Events []Event
 	// Minor writes only bring counters up to date and may wait a moment.
 	Minor bool
+	// Moves means that the write changes the addresses of a Service; Addresses
+	// are all that it has afterwards. Such writes are recorded in the journal
+	// before they are sent.
+	Moves     bool
+	Addresses []netip.Addr
 }
 
 // Event is a core/v1 event about the written object.

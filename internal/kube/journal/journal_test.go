@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
+)
+
+// fakeServer holds one ConfigMap.
+type fakeServer struct {
+	have     *corev1.ConfigMap
+	version  int
+	requests []string
+	// fail is the answer to the next request; with lose set it is carried out
+	// nevertheless.
+	fail error
+	lose bool
+	// before is done when the next update arrives.
+	before func()
+}
+
+var resource = schema.GroupResource{Resource: "configmaps"}
+
+func (f *fakeServer) request(what string) error {
+	f.requests = append(f.requests, what)
+	err := f.fail
+	f.fail = nil
+	return err
+}
+
+func (f *fakeServer) Get(_ context.Context, name types.NamespacedName, obj snapshot.Object) error {
+	if err := f.request("get"); err != nil {
+		return err
+	}
+	if f.have == nil {
+		return apierrors.NewNotFound(resource, name.Name)
+	}
+	f.have.DeepCopyInto(obj.(*corev1.ConfigMap))
+	return nil
+}
+
+func (f *fakeServer) Create(_ context.Context, obj snapshot.Object) error {
+	if err := f.request("create"); err != nil {
+		return err
+	}
+	if f.have != nil {
+		return apierrors.NewAlreadyExists(resource, obj.GetName())
+	}
+	f.store(obj)
+	return nil
+}
+
+func (f *fakeServer) Update(_ context.Context, obj snapshot.Object) error {
+	if do := f.before; do != nil {
+		f.before = nil
+		do()
+	}
+	err := f.request("update")
+	if err != nil && !f.lose {
+		return err
+	}
+	switch {
+	case f.have == nil:
+		return apierrors.NewNotFound(resource, obj.GetName())
+	case f.have.ResourceVersion != obj.GetResourceVersion():
+		return apierrors.NewConflict(resource, obj.GetName(), errors.New("changed"))
+	}
+	f.store(obj)
+	return err
+}
+
+func (f *fakeServer) store(obj snapshot.Object) {
+	f.version++
+	obj.SetResourceVersion(strconv.Itoa(f.version))
+	f.have = obj.(*corev1.ConfigMap).DeepCopy()
+}
+
+func (f *fakeServer) take() []string {
+	out := f.requests
+	f.requests = nil
+	return out
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// holder returns a journal that is held.
+func holder(t *testing.T, f *fakeServer, name string) *Journal {
+	t.Helper()
+	j := New(f, "herald", name, discard())
+	if err := j.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.take()
+	return j
+}
+
+// gift is a write that gives addresses.
+func gift(name, version string, addrs ...string) status.Write {
+	w := status.Write{
+		Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid-" + name), ResourceVersion: version}},
+		Patch:  fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q}}`, version), Moves: true,
+	}
+	for _, a := range addrs {
+		w.Addresses = append(w.Addresses, netip.MustParseAddr(a))
+	}
+	return w
+}
+
+func open(j *Journal) []string {
+	var out []string
+	for _, e := range j.Open() {
+		out = append(out, fmt.Sprintf("%s@%s %v %s", e.Key(), e.Version, e.Addresses, e.Patch))
+	}
+	return out
+}
+
+func wantRequests(t *testing.T, f *fakeServer, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, f.take(), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func TestCommitIsOneRequestAndOnlyForWhatMoves(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	j := New(f, "herald", "one", discard())
+	if err := j.Commit(t.Context(), nil); !errors.Is(err, ErrLost) {
+		t.Errorf("commit before it is taken: %v, want ErrLost", err)
+	}
+	if err := j.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRequests(t, f, "get", "create")
+	still := gift("c", "3")
+	still.Moves = false
+	commit := func(writes ...status.Write) {
+		t.Helper()
+		if err := j.Commit(t.Context(), writes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(still)
+	commit()
+	wantRequests(t, f)
+	commit(gift("a", "1", "192.0.2.1", "2001:db8::1"), still, gift("b", "2"))
+	wantRequests(t, f, "update")
+	want := []string{
+		`shop/a@1 [192.0.2.1 2001:db8::1] {"metadata":{"resourceVersion":"1"}}`,
+		`shop/b@2 [] {"metadata":{"resourceVersion":"2"}}`,
+	}
+	if diff := cmp.Diff(want, open(j)); diff != "" {
+		t.Errorf("open (-want +got):\n%s", diff)
+	}
+	j.Close("uid-a", "1")
+	j.Close("uid-b", "other")
+	commit(gift("b", "2")) // once more: the younger one replaces it
+	commit(gift("b", "2", "192.0.2.7"))
+	want = []string{
+		`shop/b@2 [] {"metadata":{"resourceVersion":"2"}}`,
+		`shop/b@2 [192.0.2.7] {"metadata":{"resourceVersion":"2"}}`,
+	}
+	if diff := cmp.Diff(want, open(j)); diff != "" {
+		t.Errorf("open (-want +got):\n%s", diff)
+	}
+	// The next leader finds what is in the object.
+	next := holder(t, f, "two")
+	if diff := cmp.Diff(want, open(next)); diff != "" {
+		t.Errorf("left to the next leader (-want +got):\n%s", diff)
+	}
+}
+
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	old := holder(t, f, "old")
+	next := holder(t, f, "next")
+	if err := old.Commit(t.Context(), []status.Write{gift("a", "1")}); !errors.Is(err, ErrLost) {
+		t.Errorf("the old leader commits: %v, want ErrLost", err)
+	}
+	wantRequests(t, f, "update", "get")
+	if err := old.Commit(t.Context(), nil); !errors.Is(err, ErrLost) {
+		t.Errorf("it may go on: %v, want ErrLost", err)
+	}
+	// The old leader is quicker than the one that takes over.
+	third := New(f, "herald", "third", discard())
+	f.before = func() {
+		if err := next.Commit(t.Context(), []status.Write{gift("b", "1")}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := third.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`shop/b@1 [] {"metadata":{"resourceVersion":"1"}}`}, open(third)); diff != "" {
+		t.Errorf("taken over (-want +got):\n%s", diff)
+	}
+	f.have = nil
+	if err := third.Commit(t.Context(), []status.Write{gift("a", "1")}); !errors.Is(err, ErrLost) {
+		t.Errorf("the journal was deleted: %v, want ErrLost", err)
+	}
+}
+
+func TestCommitAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	for _, lose := range []bool{false, true} {
+		f := &fakeServer{}
+		j := holder(t, f, "one")
+		f.fail, f.lose = errors.New("timeout"), lose
+		if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err == nil {
+			t.Error("no error")
+		}
+		if got := open(j); got != nil {
+			t.Errorf("open although nothing may be sent: %v", got)
+		}
+		f.take()
+		if err := j.Commit(t.Context(), []status.Write{gift("b", "1")}); err != nil {
+			t.Error(err)
+		}
+		wantRequests(t, f, "get", "update")
+		if diff := cmp.Diff(open(j), open(holder(t, f, "two"))); diff != "" {
+			t.Errorf("recorded (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestUsersMayTouchTheObject(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	j := holder(t, f, "one")
+	touched := f.have.DeepCopy()
+	touched.Labels = map[string]string{"mine": "yes"}
+	f.store(touched)
+	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	wantRequests(t, f, "update", "get", "update")
+	if f.have.Labels["mine"] != "yes" {
+		t.Error("the label is gone")
+	}
+}
+
+func TestRemembered(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	j := holder(t, f, "one")
+	set := func(text string) {
+		t.Helper()
+		if err := j.SetRemembered(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Commit(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("")
+	wantRequests(t, f)
+	set("shop/a 192.0.2.1")
+	set("shop/a 192.0.2.1")
+	wantRequests(t, f, "update")
+	next := holder(t, f, "two")
+	if got := next.Remembered(); got != "shop/a 192.0.2.1" {
+		t.Errorf("the next leader remembers %q", got)
+	}
+	if err := next.SetRemembered(strings.Repeat("x", MaxRemembered+1)); err == nil {
+		t.Error("takes a text that is too long")
+	}
+}
+
+func TestUnreadableEntries(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	j := holder(t, f, "one")
+	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	f.have.Data[keyWrites] += "nonsense\n{\"name\":\"b\"}\n"
+	var log bytes.Buffer
+	next := New(f, "herald", "two", slog.New(slog.NewTextHandler(&log, nil)))
+	if err := next.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(next.Open()) != 1 || !strings.Contains(log.String(), "lacks a field") {
+		t.Errorf("open %v, log %s", open(next), log.String())
+	}
+}
