@@ -97,8 +97,8 @@ func TestConflictMustBeHeardAgain(t *testing.T) {
 	if diff := cmp.Diff([]time.Duration{1 * s, 2 * s}, questions(m, 0, 10*s)); diff != "" {
 		t.Errorf("questions after a passing claim (-want +got):\n%s", diff)
 	}
-	if len(m.conflicts) != 0 {
-		t.Errorf("still known: %+v", m.conflicts)
+	if len(m.suspects) != 0 {
+		t.Errorf("still known: %+v", m.suspects)
 	}
 
 	// Heard again within Confirm: no conflict yet. After it: one.
@@ -153,7 +153,49 @@ func TestConflictsAreBounded(t *testing.T) {
 			p.SenderMAC, p.SenderIP = MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}, ip4
 		}))
 	}
-	if got := len(m.State().Conflicts); got != maxConflicts {
+	if got := len(m.State().Conflicts); got != maxSightings {
 		t.Errorf("%d conflicts kept", got)
+	}
+}
+
+// TestDefence: a stranger's claim is answered by an announcement, once in a while, whoever heard it; the schedule
+// goes on as if nothing had been. A node of the cluster may be about to get the address, and is not fought.
+func TestDefence(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	cfg := Config{Defend: 10 * s, Check: time.Hour, Repeats: []time.Duration{0, 20 * s}}
+	m := New(cfg)
+	w := Wanted{Links: []Link{eth0}, Addresses: []Address{on(ip4, "eth0"), on(ip6, "eth0")}}
+	m.Set(start, w)
+	sent(m, start)
+	advertised := with(solicitation(ip6), func(p *Packet) {
+		p.SenderMAC, p.Kind, p.Dst, p.DestIP = otherMAC, Advertisement, groupMAC(allNodes), allNodes
+	})
+	var got []string
+	for _, at := range []time.Duration{1 * s, 2 * s, 10 * s, 12 * s} {
+		m.Step(start.Add(at), claim())
+		m.Step(start.Add(at), advertised)
+		got = append(got, sent(m, start.Add(at))...)
+	}
+	announcement := func(at string) []string {
+		return []string{
+			at + " request 192.0.2.1 at 02:00:00:00:00:01", at + " reply 192.0.2.1 at 02:00:00:00:00:01",
+			at + " advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		}
+	}
+	if diff := cmp.Diff(append(announcement("1s"), announcement("12s")...), got); diff != "" {
+		t.Errorf("defended (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(announcement("20s"), sent(m, start.Add(20*s))); diff != "" {
+		t.Errorf("the next repeat (-want +got):\n%s", diff)
+	}
+	w.Peers = []MAC{otherMAC}
+	m.Set(start.Add(30*s), w)
+	m.Step(start.Add(30*s), claim())
+	if got := sent(m, start.Add(30*s)); got != nil {
+		t.Errorf("defended against a peer: %v", got)
+	}
+	if got := m.State(); len(got.Conflicts) != 2 || got.Addresses[0].GratuitousSent != 8 {
+		t.Errorf("state: %+v", got)
 	}
 }

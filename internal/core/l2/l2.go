@@ -8,19 +8,23 @@
 // driver rawl2 gives it all of these. One packet costs two map look-ups, however many addresses are owned, and
 // allocates nothing.
 //
-// An address on one interface goes through these phases:
+// An address on one interface goes through these phases. Only while announcing is it answered for:
 //
-//	         link up, has a MAC
-//	Idle ───────────────────────> Announcing ──┐ link up again, new MAC, Reannounce:
-//	 ^                                │  ^     │ the burst of announcements starts again
-//	 └────────────────────────────────┘  └─────┘
-//	         link down or gone
+//	              link up, has a MAC
+//	Idle ──────────────────────────────────> Announcing ──┐ link up again, new MAC, told to: the burst of
+//	 │  no node of the cluster had it before       ^  ^   │ announcements starts again; claimed by a stranger:
+//	 └──────────────> Probing ─── silence ─────────┘  └───┘ announced at once, at most every Config.Defend
+//	                   │   ^
+//	  somebody has it, │   │ later, and later each time, up to Config.ProbeAgain
+//	  or wants it      v   │
+//	                 Contested
 //
-// Two more phases have their place here and are not built yet. Probing lies between Idle and Announcing: RFC 5227
-// section 2.1.1 for IPv4, RFC 4862 section 5.4 for IPv6; a claim seen while probing keeps the address silent.
-// Defending lies beside Announcing: RFC 5227 section 2.4 (b). Today a claim of somebody else is only observed: the
-// machine asks some time after a take-over and at each slow refresh, because a kernel that has the address on an interface
-// of its own speaks only when asked, and lists in State.Conflicts what it hears again and again.
+// Probing is RFC 5227 section 2.1.1 for IPv4 and RFC 4862 section 5.4 for IPv6, in less time: the addresses are given
+// by a controller, so that there is hardly ever somebody else, and a Service waits. Defending is RFC 5227 section 2.4
+// (c): an address of a Service is never given up because somebody else uses it too.
+//
+// A kernel that has the address on an interface of its own, as with kube-proxy in IPVS mode, speaks only when asked. So
+// the machine also asks some time after a take-over and at each slow refresh. State.Conflicts lists what it heard.
 package l2
 
 import (
@@ -82,12 +86,17 @@ type State struct {
 	Errors    []InterfaceError // sorted by interface; filled by the driver
 }
 
-// Phase says how far an address is on its way. See the package comment for the phases to come.
+// Phase says how far an address is on its way. See the package comment.
 type Phase string
 
+// The phases. An address on several interfaces is in the most advanced of theirs.
 const (
 	// PhaseIdle means wanted, but none of its interfaces is usable.
 	PhaseIdle Phase = "Idle"
+	// PhaseContested means that somebody else has it; it is not answered for, and probed again from time to time.
+	PhaseContested Phase = "Contested"
+	// PhaseProbing means that it is being found out whether somebody else has it; not answered for yet.
+	PhaseProbing Phase = "Probing"
 	// PhaseAnnouncing means answered for on at least one interface.
 	PhaseAnnouncing Phase = "Announcing"
 )
@@ -102,7 +111,7 @@ type AddressState struct {
 	GratuitousSent   uint64
 }
 
-// Conflict is somebody else who claims an address that is announced here.
+// Conflict is somebody else who claims an address that is announced here, or would be without him.
 type Conflict struct {
 	Address   netip.Addr
 	Interface string // on which it was seen
@@ -129,6 +138,15 @@ type Config struct {
 	// Confirm is how long after it was first heard a claim of somebody else must be heard again to be a conflict. 0: it
 	// is one at once.
 	Confirm time.Duration
+	// Probe is the time for which an address that asks for it is probed. 0: never.
+	Probe time.Duration
+	// Probes is how many questions are spread over that time. Default 3.
+	Probes int
+	// ProbeAgain is the longest time until somebody else's address is probed again. The first time it is a second, then
+	// always twice as long.
+	ProbeAgain time.Duration
+	// Defend is the least time between two announcements of an address because a stranger claims it. 0: not defended.
+	Defend time.Duration
 	// Recheck is the time between questions to somebody who was heard to claim an address, until that is a conflict;
 	// then it is five times as long. After three unanswered questions the claim is forgotten. 0: never asked, and
 	// kept until the address goes.
@@ -144,5 +162,10 @@ func DefaultConfig() Config {
 		Refresh: 60 * time.Second,
 		Confirm: 2 * time.Second, // longer than a move between nodes, or the healing of a partition, takes
 		Recheck: 1 * time.Second,
+
+		Probe:      300 * ms,
+		Probes:     3,
+		ProbeAgain: 30 * time.Second,
+		Defend:     10 * time.Second, // DEFEND_INTERVAL of RFC 5227
 	}
 }

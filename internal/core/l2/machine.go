@@ -3,6 +3,7 @@
 package l2
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,6 +15,8 @@ type Machine struct {
 	links   []Link // as given last
 	byName  map[string]Link
 	ownMACs map[MAC]struct{}
+	peers   []MAC // as given last
+	peerSet map[MAC]struct{}
 
 	addrs   map[netip.Addr]*address
 	order   []*address // addrs in the order of Wanted
@@ -21,26 +24,44 @@ type Machine struct {
 	pass    uint64 // number of the last Set; addresses with an older one are gone
 
 	queue     queue
-	conflicts map[conflictKey]*sighting // of others; those that are confirmed are conflicts
+	suspects  map[*target]struct{} // those that somebody else claims
+	recheckAt time.Time            // not after the first of their times; zero: none
 	revision  uint64
 }
 
 // address is a wanted address.
 type address struct {
 	ip         netip.Addr
-	interfaces []string  // wanted
-	targets    []*target // the usable ones among them, in the same order
-	names      []string  // of the links of targets; replaced, never changed, because State hands it out
+	interfaces []string // wanted
+	probe      bool
+	round      uint64
+	proven     []string  // names of the links on which it was announced once: there it need not be probed any more
+	targets    []*target // on the usable ones among its interfaces, in the same order
+	names      []string  // of the links it is answered on; replaced, never changed, because State hands it out
 	pass       uint64
 
 	requests, responses, gratuitous uint64
 }
+
+// stage is the phase of a target. The zero value is the one that answers.
+type stage uint8
+
+const (
+	announcing stage = iota
+	probing          // questions go out
+	resting          // somebody else has it
+)
 
 // target is one address on one usable link: what is answered and announced.
 type target struct {
 	addr *address
 	link Link
 	plan
+	stage stage
+	lost  int        // times in a row that probing found somebody else
+	seen  []sighting // of others; sorted by MAC
+	// defended is when the address was announced last because of a claim.
+	defended time.Time
 }
 
 type targetKey struct {
@@ -52,49 +73,71 @@ func (t *target) key() targetKey { return targetKey{t.addr.ip, t.link.Index} }
 
 // New returns a machine that owns nothing.
 func New(cfg Config) *Machine {
+	cfg.Probes = cmp.Or(cfg.Probes, 3)
 	return &Machine{
-		cfg:       cfg,
-		addrs:     map[netip.Addr]*address{},
-		targets:   map[targetKey]*target{},
-		conflicts: map[conflictKey]*sighting{},
+		cfg:      cfg,
+		addrs:    map[netip.Addr]*address{},
+		targets:  map[targetKey]*target{},
+		suspects: map[*target]struct{}{},
 	}
 }
 
-// Set takes the whole wanted state. Addresses that are new on a link are announced from now on, those no longer
-// wanted are not answered any more when it returns. Set keeps nothing of w that the caller could change. Repeating a
-// Set changes nothing. It reports whether Reaches has changed.
+// Set takes the whole wanted state. Addresses that are new on a link are announced or probed from now on, those no
+// longer wanted are not answered any more when it returns. Set keeps nothing of w that the caller could change.
+// Repeating a Set changes nothing. It reports whether Reaches has changed.
 func (m *Machine) Set(now time.Time, w Wanted) (changed bool) {
 	linksChanged := !slices.Equal(m.links, w.Links)
 	if linksChanged {
 		m.setLinks(w.Links)
 	}
+	if !slices.Equal(m.peers, w.Peers) {
+		m.peers, m.peerSet = slices.Clone(w.Peers), setOf(w.Peers)
+	}
 	m.pass++
 	m.order = m.order[:0]
-	for _, want := range w.Addresses {
+	for i := range w.Addresses {
+		want := &w.Addresses[i]
 		ip := want.IP.Unmap().WithZone("")
 		a := m.addrs[ip]
 		if a == nil {
-			a = &address{ip: ip}
+			a = &address{ip: ip, round: want.Round}
 			m.addrs[ip] = a
 		} else if a.pass == m.pass {
 			continue // listed twice
 		}
 		a.pass = m.pass
 		m.order = append(m.order, a)
-		if same := slices.Equal(a.interfaces, want.Interfaces); !same || linksChanged {
-			if !same {
-				a.interfaces = slices.Clone(want.Interfaces)
-			}
-			changed = m.place(now, a) || changed
-		}
+		changed = m.setAddress(now, a, want, linksChanged) || changed
 	}
 	for ip, a := range m.addrs {
 		if a.pass != m.pass {
 			changed = changed || len(a.targets) > 0
-			m.remove(ip, a)
+			for _, t := range a.targets {
+				m.drop(t)
+			}
+			delete(m.addrs, ip)
 		}
 	}
 	return changed
+}
+
+// setAddress reports whether a target came or went.
+func (m *Machine) setAddress(now time.Time, a *address, want *Address, linksChanged bool) (changed bool) {
+	a.probe = want.Probe
+	if a.round != want.Round {
+		a.round = want.Round
+		for _, t := range a.targets {
+			m.again(now, t)
+		}
+	}
+	same := slices.Equal(a.interfaces, want.Interfaces)
+	if same && !linksChanged {
+		return false
+	}
+	if !same {
+		a.interfaces = slices.Clone(want.Interfaces)
+	}
+	return m.place(now, a)
 }
 
 func (m *Machine) setLinks(links []Link) {
@@ -105,6 +148,14 @@ func (m *Machine) setLinks(links []Link) {
 		m.byName[l.Name] = l
 		m.ownMACs[l.MAC] = struct{}{}
 	}
+}
+
+func setOf(macs []MAC) map[MAC]struct{} {
+	set := make(map[MAC]struct{}, len(macs))
+	for _, mac := range macs {
+		set[mac] = struct{}{}
+	}
+	return set
 }
 
 // place brings the targets of an address in line with its interfaces and the links as they are. A link that comes up,
@@ -126,9 +177,8 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 			changed = true
 		}
 	}
-	a.targets, a.names = make([]*target, 0, len(wanted)), make([]string, 0, len(wanted))
+	a.targets = make([]*target, 0, len(wanted))
 	for _, l := range wanted {
-		a.names = append(a.names, l.Name)
 		if i := slices.IndexFunc(kept, func(t *target) bool { return t.link == l }); i >= 0 {
 			a.targets = append(a.targets, kept[i])
 			continue
@@ -136,23 +186,44 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 		t := &target{addr: a, link: l, plan: plan{position: unqueued}}
 		m.targets[t.key()] = t
 		a.targets = append(a.targets, t)
-		m.start(now, t)
+		if m.cfg.Probe > 0 && a.probe && !slices.Contains(a.proven, l.Name) {
+			m.probe(now, t)
+		} else {
+			m.start(now, t)
+		}
 		changed = true
 	}
+	m.placed(a)
 	return changed
+}
+
+// placed notes where an address is answered for, after a target came, went, or changed its stage.
+func (m *Machine) placed(a *address) {
+	names := make([]string, 0, len(a.targets))
+	for _, t := range a.targets {
+		if t.stage == announcing {
+			names = append(names, t.link.Name)
+		}
+	}
+	a.names = names
 }
 
 func (m *Machine) drop(t *target) {
 	m.queue.remove(t)
 	delete(m.targets, t.key())
+	m.forget(t)
 }
 
-func (m *Machine) remove(ip netip.Addr, a *address) {
-	for _, t := range a.targets {
-		m.drop(t)
+// again starts anew what a target does: the burst of announcements, or the questions. One that somebody else has goes
+// on waiting.
+func (m *Machine) again(now time.Time, t *target) {
+	switch t.stage {
+	case announcing:
+		m.start(now, t)
+	case probing:
+		m.probe(now, t)
+	case resting:
 	}
-	delete(m.addrs, ip)
-	m.forget(ip)
 }
 
 // Reannounce starts the burst of announcements again for every address on a link: for a driver that could not send
@@ -161,65 +232,10 @@ func (m *Machine) Reannounce(now time.Time, index int) {
 	for _, a := range m.order {
 		for _, t := range a.targets {
 			if t.link.Index == index {
-				m.start(now, t)
+				m.again(now, t)
 			}
 		}
 	}
-}
-
-// Step takes a received packet and returns the answer to send, if there is one.
-func (m *Machine) Step(now time.Time, in Packet) (Packet, bool) {
-	if ip, mac := in.claim(); ip.IsValid() && !ip.IsUnspecified() {
-		if t := m.targets[targetKey{ip, in.Interface}]; t != nil {
-			m.observe(now, t, mac)
-		}
-	}
-	if in.Kind != ARPRequest && in.Kind != Solicitation {
-		return Packet{}, false
-	}
-	t := m.targets[targetKey{in.TargetIP, in.Interface}]
-	if t == nil {
-		return Packet{}, false
-	}
-	if in.Kind == ARPRequest {
-		return t.answerARP(&in)
-	}
-	return t.answerSolicitation(&in)
-}
-
-func (t *target) answerARP(in *Packet) (Packet, bool) {
-	if in.Dst != broadcastMAC() && in.Dst != t.link.MAC || in.gratuitous() {
-		return Packet{}, false
-	}
-	t.addr.requests++
-	t.addr.responses++
-	return Packet{
-		Kind: ARPReply, Interface: t.link.Index,
-		Src: t.link.MAC, Dst: in.SenderMAC,
-		SenderMAC: t.link.MAC, SenderIP: t.addr.ip,
-		TargetMAC: in.SenderMAC, TargetIP: in.SenderIP,
-	}, true
-}
-
-// answerSolicitation follows RFC 4861 section 7.2.4: a solicited advertisement to the asker, or, when the asker has
-// no address yet (duplicate address detection), an unsolicited one to all nodes.
-func (t *target) answerSolicitation(in *Packet) (Packet, bool) {
-	if in.Dst != t.link.MAC && in.Dst != groupMAC(in.DestIP) {
-		return Packet{}, false
-	}
-	t.addr.requests++
-	t.addr.responses++
-	out := t.advertisement()
-	if in.SenderIP.IsUnspecified() {
-		return out, true
-	}
-	out.Solicited = true
-	out.DestIP = in.SenderIP
-	out.Dst = in.SenderMAC
-	if out.Dst == (MAC{}) {
-		out.Dst = in.Src
-	}
-	return out, true
 }
 
 // State describes what is announced and what was seen. The caller must not change what the slices of interfaces hold.
@@ -227,29 +243,42 @@ func (m *Machine) State() State {
 	s := State{Addresses: make([]AddressState, len(m.order)), Conflicts: m.listConflicts()}
 	for i, a := range m.order {
 		s.Addresses[i] = AddressState{
-			IP: a.ip, Phase: PhaseIdle, Interfaces: a.names,
+			IP: a.ip, Phase: a.phase(), Interfaces: a.names,
 			RequestsReceived: a.requests, ResponsesSent: a.responses, GratuitousSent: a.gratuitous,
-		}
-		if len(a.targets) > 0 {
-			s.Addresses[i].Phase = PhaseAnnouncing
 		}
 	}
 	return s
 }
 
-// Revision changes whenever a claim of somebody else appears, becomes a conflict, or disappears.
+func (a *address) phase() Phase {
+	if len(a.names) > 0 {
+		return PhaseAnnouncing
+	}
+	phase := PhaseIdle
+	for _, t := range a.targets {
+		// While somebody else's address is probed again nothing has changed yet.
+		if t.lost == 0 {
+			return PhaseProbing
+		}
+		phase = PhaseContested
+	}
+	return phase
+}
+
+// Revision changes whenever a claim of somebody else appears, becomes a conflict, or disappears, and when an address
+// that was probed is announced or contested.
 func (m *Machine) Revision() uint64 { return m.revision }
 
-// Owns reports whether an address is answered for on a link.
+// Owns reports whether an address is wanted on a link that is usable.
 func (m *Machine) Owns(ip netip.Addr, index int) bool { return m.targets[targetKey{ip, index}] != nil }
 
-// Reach is an address on a link that it is answered on.
+// Reach is an address on a link on which it is answered for, or will be if nobody else has it.
 type Reach struct {
 	IP   netip.Addr
 	Link Link
 }
 
-// Reaches lists everything that is answered for, in the order of Wanted: the driver opens sockets and joins groups
+// Reaches lists everything there is to listen for, in the order of Wanted: the driver opens sockets and joins groups
 // accordingly.
 func (m *Machine) Reaches() []Reach {
 	out := make([]Reach, 0, len(m.targets))

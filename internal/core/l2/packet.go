@@ -47,6 +47,12 @@ func (p *Packet) claim() (netip.Addr, MAC) {
 	return p.SenderIP, mac
 }
 
+// answers reports whether the packet answers a question, as far as one can tell: the answer to duplicate address
+// detection looks like an announcement.
+func (p *Packet) answers() bool {
+	return p.Kind == ARPReply && p.Dst != broadcastMAC() || p.Kind == Advertisement
+}
+
 // gratuitous reports an ARP packet about the sender's own address, which asks nothing.
 func (p *Packet) gratuitous() bool { return p.SenderIP == p.TargetIP }
 

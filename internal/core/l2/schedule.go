@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// plan is the place of a target in the schedule of announcements: first the burst (Config.Repeats), then the slow
-// refresh.
+// plan is the place of a target in the schedule: first the burst (Config.Repeats), then the slow refresh. While probing,
+// step counts the questions.
 type plan struct {
 	started  time.Time // of the burst
 	step     int       // next entry of Config.Repeats; beyond them: refresh
+	extra    bool      // due is that of an announcement out of turn; step waits
 	due      time.Time
 	number   uint64 // among equal times the older goes first
 	position int    // in the queue, or unqueued
@@ -26,14 +27,18 @@ const batch = 64
 
 // start begins the burst of a target.
 func (m *Machine) start(now time.Time, t *target) {
-	t.started, t.step = now, -1
+	t.started, t.step, t.extra = now, -1, false
 	m.advance(now, t)
 }
 
 // advance moves a target to its next time. Repeats that are overdue, because the process was stopped for a while, are
 // skipped: they would all come at once.
 func (m *Machine) advance(now time.Time, t *target) {
-	t.step++
+	if t.extra {
+		t.extra = false
+	} else {
+		t.step++
+	}
 	for t.step > 0 && t.step < len(m.cfg.Repeats) && t.started.Add(m.cfg.Repeats[t.step]).Before(now) {
 		t.step++
 	}
@@ -49,18 +54,31 @@ func (m *Machine) advance(now time.Time, t *target) {
 	m.queue.put(t)
 }
 
+// refreshGrid gathers refreshes into rounds, because each time that the process wakes up costs more than a packet.
+const refreshGrid = time.Second
+
 // nextRefresh spreads the refreshes of many addresses evenly: each has its own place in the interval.
 func nextRefresh(now time.Time, ip netip.Addr, interval time.Duration) time.Time {
-	h := fnv.New64a()
-	b := ip.As16()
-	h.Write(b[:])
-	place := int64(h.Sum64() % uint64(interval))
+	place := int64(hash(ip, MAC{}, 0) % uint64(interval))
+	if grid := int64(refreshGrid); int64(interval) > 10*grid {
+		place -= place % grid
+	}
 	return now.Add(interval - time.Duration((now.UnixNano()-place)%int64(interval)))
 }
 
-// Next returns the time at which Tick has something to do, or the zero time.
+// hash spreads things over time.
+func hash(ip netip.Addr, mac MAC, n byte) uint64 {
+	h := fnv.New64a()
+	b := ip.As16()
+	h.Write(b[:])
+	h.Write(mac[:])
+	h.Write([]byte{n})
+	return h.Sum64()
+}
+
+// Next returns the time at which Tick has something to do, or the zero time. It may be early.
 func (m *Machine) Next() time.Time {
-	next := m.nextRecheck()
+	next := m.recheckAt
 	if len(m.queue.targets) > 0 {
 		if due := m.queue.targets[0].due; next.IsZero() || due.Before(next) {
 			next = due
@@ -78,6 +96,10 @@ func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
 			break
 		}
 		t := m.queue.targets[0]
+		if t.stage != announcing {
+			out = m.serveProbe(now, t, out)
+			continue
+		}
 		out = m.announce(now, t, out)
 		m.advance(now, t)
 	}
@@ -86,7 +108,7 @@ func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
 
 // announce appends what belongs to the present step of a target.
 func (m *Machine) announce(now time.Time, t *target, out []Packet) []Packet {
-	refresh := t.step >= len(m.cfg.Repeats)
+	refresh := t.step >= len(m.cfg.Repeats) && !t.extra
 	sent := len(out)
 	if t.addr.ip.Is4() {
 		out = append(out, t.announcement(ARPRequest))
@@ -97,7 +119,7 @@ func (m *Machine) announce(now time.Time, t *target, out []Packet) []Packet {
 		out = append(out, t.advertisement())
 	}
 	t.addr.gratuitous += uint64(len(out) - sent)
-	if refresh || !now.Before(t.started.Add(m.cfg.Check)) {
+	if refresh || !t.extra && !now.Before(t.started.Add(m.cfg.Check)) {
 		out = append(out, t.question())
 	}
 	return out

@@ -27,6 +27,8 @@ func describe(p Packet) string {
 	switch {
 	case p.Kind == ARPRequest && p.SenderIP.IsUnspecified():
 		return fmt.Sprintf("probe %v from %v", p.TargetIP, p.SenderMAC)
+	case p.Kind == Solicitation && p.SenderIP.IsUnspecified() && p.SenderMAC == (MAC{}):
+		return fmt.Sprintf("detect %v", p.TargetIP)
 	case p.Kind == Solicitation:
 		return fmt.Sprintf("ask %v by %v from %v", p.TargetIP, p.SenderIP, p.SenderMAC)
 	case p.Kind == Advertisement && p.Override && !p.Solicited && p.DestIP == allNodes:
