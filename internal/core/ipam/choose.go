@@ -23,7 +23,7 @@ func (w *work) bothOrNothing() bool {
 // while it waits for the other.
 func (p *planner) choose(w *work) {
 	missing := w.missing()
-	if missing.n == 0 || w.ask.refused() {
+	if missing.n == 0 || w.ask.refused() || w.svc.Deleting {
 		return
 	}
 	offers := p.search(w, missing)

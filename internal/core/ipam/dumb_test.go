@@ -47,10 +47,14 @@ func dumbPlan(snap lb.Snapshot) []*dumbService {
 		return cmp.Or(a.Created.Compare(b.Created), a.Key.Compare(b.Key))
 	})
 	for _, s := range d.svcs {
-		d.keep(s)
+		if !s.Deleting {
+			d.keep(s)
+		}
 	}
 	for _, s := range d.svcs {
-		d.give(s)
+		if !s.Deleting {
+			d.give(s)
+		}
 	}
 	for _, s := range d.svcs {
 		s.code = d.code(s)
@@ -103,8 +107,17 @@ func (d *dumb) home(a netip.Addr) *lb.Pool {
 
 // mayJoin: a is free, or all who have it share it with s.
 func (d *dumb) mayJoin(s *dumbService, a netip.Addr, fresh bool) bool {
-	for _, o := range d.svcs {
+	for i, o := range d.svcs {
 		h := o.has[lb.FamilyOf(a)]
+		if o.Deleting && slices.Contains(o.Assigned, a) && (fresh || i < slices.Index(d.svcs, s)) {
+			h = d.origin(o, slices.Index(o.Assigned, a))
+			h.addr = a
+			clash := slices.ContainsFunc(d.svcs[:i], func(q *dumbService) bool { return !d.tolerates(o, q, a) })
+			if clash && !fresh {
+				continue
+			}
+			h.frozen = h.frozen || clash
+		}
 		if o == s || h.addr != a {
 			continue
 		}
@@ -118,6 +131,15 @@ func (d *dumb) mayJoin(s *dumbService, a netip.Addr, fresh bool) bool {
 		}
 	}
 	return true
+}
+
+// tolerates: o, which is being deleted, could share a with the older q.
+func (d *dumb) tolerates(o, q *dumbService, a netip.Addr) bool {
+	if q.has[lb.FamilyOf(a)].addr != a && !(q.Deleting && slices.Contains(q.Assigned, a)) {
+		return true
+	}
+	return o.SharingKey != "" && o.SharingKey == q.SharingKey && o.BackendKey == q.BackendKey &&
+		!slices.ContainsFunc(o.Ports, func(p lb.Port) bool { return slices.Contains(q.Ports, p) })
 }
 
 // hopeless returns why a request can never be granted.
@@ -344,6 +366,9 @@ func (d *dumb) offers(s *dumbService, lacks []lb.Family) map[lb.Family]dumbAddre
 
 // code is the reason of a Service that has all it wants.
 func (d *dumb) code(s *dumbService) reason.Code {
+	if s.Deleting {
+		return reason.ServiceDeleting
+	}
 	if len(s.families) == 0 || len(s.lacks()) > 0 {
 		return ""
 	}

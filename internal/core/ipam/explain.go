@@ -122,6 +122,9 @@ func (p *planner) shortage(w *work, missing families) (reason.Code, string) {
 			a := w.ask.addrs[f]
 			if s := p.ledger.slots[a]; s != nil && !s.canShare(w) {
 				r := s.refuses(w)
+				if r.code == "" && s.clash != nil {
+					r = refusal{reason.AddressInUse, s.clash, "is being deleted and cannot share it"}
+				}
 				if r.code == "" { // only because the pool of another sharer is frozen
 					r = refusal{reason.AddressInUse, s.first, "has it from an invalid pool"}
 				}

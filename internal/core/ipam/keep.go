@@ -13,6 +13,10 @@ const headless = "the Service has no ClusterIP"
 // configuration does not allow. Older Services have been here already: of two
 // that cannot share an address, the older one keeps it.
 func (p *planner) keep(w *work) {
+	if w.svc.Deleting {
+		p.keepAll(w)
+		return
+	}
 	for i, a := range w.svc.Assigned {
 		if slices.Contains(w.svc.Assigned[:i], a) {
 			continue // listed twice
@@ -31,6 +35,29 @@ func (p *planner) keep(w *work) {
 			continue
 		}
 		w.have[familyOf(a)] = h
+		p.ledger.take(w, a, h.home, h.frozen)
+	}
+}
+
+// keepAll notes what a Service has that is being deleted: all of it, whatever
+// the configuration says. It cannot be told of a change any more, and until its
+// finalizers are done, others may still send traffic to it.
+func (p *planner) keepAll(w *work) {
+	for i, a := range w.svc.Assigned {
+		if !a.IsValid() || slices.Contains(w.svc.Assigned[:i], a) {
+			continue
+		}
+		h, _ := p.home(w, i)
+		if h.home == nil {
+			h.home = p.pools.poolOf(a)
+		}
+		if h.home != nil && !slices.Contains(w.homes, h.home) {
+			w.homes = append(w.homes, h.home)
+		}
+		if s := p.ledger.slots[a]; s != nil && s.refuses(w).code != "" {
+			s.clash = w
+			continue
+		}
 		p.ledger.take(w, a, h.home, h.frozen)
 	}
 }

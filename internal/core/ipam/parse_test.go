@@ -27,6 +27,7 @@ import (
 //	    key=SHARING  local=SELECTOR  labels=k=v,k=v  headless
 //	    ask=ADDRESS,ADDRESS  askpool=NAME  invalid=TEXT_WITH_UNDERSCORES
 //	    has=ADDRESS,ADDRESS  from=POOL,POOL  deprecated=NAME  born=SECOND
+//	    deleting
 //	delete pool NAME | delete service NS/NAME | delete pools
 //
 // A Service that is replaced keeps its age and its addresses. Otherwise each
@@ -148,6 +149,8 @@ func serviceOption(svc *lb.Service, key, value string) (err error) {
 		svc.Local, svc.BackendKey = true, value
 	case "labels":
 		svc.Labels = parseLabels(value)
+	case "deleting":
+		svc.Deleting = true
 	case "headless":
 		svc.Headless, svc.Families = true, nil
 	case "ask":

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -51,6 +50,7 @@ type work struct {
 	ports   string   // canonical; only with sharers
 
 	cleared []Cleared
+	homes   []*pool // of what it has; only if it is being deleted
 }
 
 // held is an address that a Service keeps or gets.
@@ -148,6 +148,12 @@ func (p *planner) decisions() []Decision {
 }
 
 func (p *planner) decision(w *work) Decision {
+	if w.svc.Deleting {
+		for _, x := range w.homes {
+			x.services++
+		}
+		return unchanged(w.svc, reasonDeleting(w.svc))
+	}
 	d := Decision{Key: w.svc.Key, Cleared: w.cleared, Deprecated: w.svc.Request.Deprecated}
 	unknown := false
 	for _, f := range w.want.list() {
@@ -198,26 +204,35 @@ func (p *pool) count(f family) Count {
 func (p *planner) planWithoutPools() Result {
 	out := make([]Decision, 0, len(p.work))
 	for _, w := range p.byKey() {
-		svc := w.svc
-		out = append(out, Decision{
-			Key:        svc.Key,
-			Addresses:  slices.Clone(svc.Assigned),
-			Pools:      slices.Clone(svc.AssignedPools),
-			Reason:     reasonWithoutPools(svc),
-			Deprecated: svc.Request.Deprecated,
-		})
+		out = append(out, unchanged(w.svc, reasonWithoutPools(w.svc)))
 	}
 	return Result{Services: out, Pools: []Usage{}}
 }
 
-func reasonWithoutPools(svc *lb.Service) reason.Reason {
-	keeps := make([]string, 0, len(svc.Assigned))
-	for _, a := range svc.Assigned {
-		keeps = append(keeps, a.String())
+// unchanged leaves a Service as it is.
+func unchanged(svc *lb.Service, why reason.Reason) Decision {
+	return Decision{
+		Key:        svc.Key,
+		Addresses:  slices.Clone(svc.Assigned),
+		Pools:      slices.Clone(svc.AssignedPools),
+		Reason:     why,
+		Deprecated: svc.Request.Deprecated,
 	}
+}
+
+func reasonDeleting(svc *lb.Service) reason.Reason {
+	if len(svc.Assigned) == 0 {
+		return because(reason.ServiceDeleting, "the Service is being deleted and has no address")
+	}
+	return because(reason.ServiceDeleting, "the Service is being deleted; it keeps "+list(svc.Assigned)+" until it is gone")
+}
+
+func reasonWithoutPools(svc *lb.Service) reason.Reason {
 	switch {
-	case len(keeps) > 0:
-		return because(reason.AddressKept, "keeps "+strings.Join(keeps, " and ")+": there is no IPAddressPool to check against")
+	case svc.Deleting:
+		return reasonDeleting(svc)
+	case len(svc.Assigned) > 0:
+		return because(reason.AddressKept, "keeps "+list(svc.Assigned)+": there is no IPAddressPool to check against")
 	case svc.Headless:
 		return because(reason.HeadlessService, headless)
 	case svc.Request.Invalid != "":

@@ -20,6 +20,9 @@ type slot struct {
 	// frozen: one of the Services only keeps it because a pool is frozen, so
 	// nobody else may join.
 	frozen bool
+	// clash is a Service that is being deleted and has the address although
+	// it cannot share it with the others; nobody else may join.
+	clash *work
 	// All Services of a slot have these in common.
 	key, backend string
 	ports        map[lb.Port]*work // only if key is not empty
@@ -106,7 +109,7 @@ func (s *slot) refuses(w *work) refusal {
 
 // canShare is refuses without the words.
 func (s *slot) canShare(w *work) bool {
-	if s.frozen || s.key == "" || s.key != w.svc.SharingKey || s.backend != w.svc.BackendKey {
+	if s.frozen || s.clash != nil || s.key == "" || s.key != w.svc.SharingKey || s.backend != w.svc.BackendKey {
 		return false
 	}
 	return !slices.ContainsFunc(w.svc.Ports, func(p lb.Port) bool { return s.ports[p] != nil })

@@ -164,6 +164,10 @@ type Service struct {
 	Key     ServiceKey
 	Created time.Time
 	Labels  map[string]string
+	// Deleting means that the object has a deletionTimestamp: it waits for a
+	// finalizer. Its addresses are its own until it is gone, and nothing is
+	// written to it any more.
+	Deleting bool
 
 	Families     []Family // of its ClusterIPs, in their order; empty when headless
 	FamilyPolicy FamilyPolicy

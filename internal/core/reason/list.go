@@ -22,6 +22,7 @@ const (
 	FamilyMismatch       Code = "FamilyMismatch"
 	DualStackUnavailable Code = "DualStackUnavailable"
 	HeadlessService      Code = "HeadlessService"
+	ServiceDeleting      Code = "ServiceDeleting"
 )
 
 // Reasons of the Service condition heraldlb.io/Announced.
@@ -78,6 +79,7 @@ func list() []Info {
 		{FamilyMismatch, Allocated, false, "The addresses asked for are not of the families of the Service.", "Ask for one address for each family in spec.ipFamilies."},
 		{DualStackUnavailable, Allocated, false, "RequireDualStack: no pool, nor two pools together, can give an address of each family.", "Add addresses of the missing family, or use PreferDualStack."},
 		{HeadlessService, Allocated, false, "The Service has no ClusterIP, so there is nothing an external address could lead to.", "Remove clusterIP: None."},
+		{ServiceDeleting, Allocated, true, "The Service is being deleted and waits for a finalizer. It keeps its addresses until it is gone, and gets no others.", ""},
 
 		{Announcing, Announced, true, "A node answers for the Service's addresses; the message names it.", ""},
 		{NoAddress, Announced, false, "There is no address to announce yet.", "See the condition heraldlb.io/Allocated."},

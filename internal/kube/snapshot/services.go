@@ -29,9 +29,6 @@ func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.Endpo
 		if obj.DeletionTimestamp != nil && len(s.Assigned) == 0 {
 			continue // it goes away and has nothing to keep
 		}
-		if obj.DeletionTimestamp != nil {
-			s.Request = lb.Request{} // nothing is written to it any more, so it keeps what it has
-		}
 		s.Endpoints = endpoints.of(s.Key)
 		out = append(out, s)
 	}
@@ -56,6 +53,7 @@ func service(obj *corev1.Service) lb.Service {
 		Key:           lb.ServiceKey{Namespace: obj.Namespace, Name: obj.Name},
 		Created:       obj.CreationTimestamp.Time,
 		Labels:        obj.Labels,
+		Deleting:      obj.DeletionTimestamp != nil,
 		FamilyPolicy:  lb.SingleStack,
 		Headless:      obj.Spec.ClusterIP == corev1.ClusterIPNone,
 		Local:         obj.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,

@@ -139,6 +139,9 @@ func TestServicesServed(t *testing.T) {
 		var got []string
 		for _, x := range s.Services {
 			got = append(got, x.Key.Name)
+			if gone := x.Key.Name == "terminating-with-address"; x.Deleting != gone {
+				t.Errorf("%s: Deleting is %v", x.Key.Name, x.Deleting)
+			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("--lb-class %q (-want +got):\n%s", class, diff)
