@@ -21,6 +21,8 @@ type Options struct {
 	Nodes int
 	// Services to create in the burst; the names of the measurements say 1000, which is the default.
 	Services int
+	// Many is how many Services the scale is measured with; the names of the measurements say 10k, which is the default.
+	Many int
 	// Cuts is how often a cable is cut; default 10.
 	Cuts int
 	// Idle is how long a settled cluster is watched; default one minute.
@@ -48,7 +50,7 @@ func groups() []group {
 	return []group{
 		{
 			title: "plans",
-			names: []string{"plan_ipam_10k_ms", "plan_announce_10k_ms"},
+			names: []string{"plan_ipam_10k_ms", "plan_announce_10k_ms", "pool_fill_65k_ms"},
 			ours:  true,
 			run:   plans,
 		},
@@ -57,6 +59,13 @@ func groups() []group {
 			names: []string{"alloc_burst_ratio_1000", "controller_rss_mb_1000", "speaker_rss_mb_1000",
 				"arp_reply_ratio_p50", "arp_reply_ratio_p99", "idle_writes_per_minute"},
 			run: thousand,
+		},
+		{
+			title: "10,000 Services",
+			names: []string{"alloc_10k_create_seconds", "alloc_10k_seconds", "alloc_10k_ratio", "writes_per_service",
+				"controller_rss_mb_10k", "leader_takeover_ms", "leader_takeover_over_lease_ms",
+				"alloc_latency_p50_ms", "alloc_latency_p99_ms", "api_write_p99_ms", "alloc_latency_p99_over_api_ms"},
+			run: tenThousand,
 		},
 		{
 			title: "cut cables",
@@ -72,6 +81,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Services == 0 {
 		o.Services = 1000
+	}
+	if o.Many == 0 {
+		o.Many = many
 	}
 	if o.Cuts == 0 {
 		o.Cuts = 10

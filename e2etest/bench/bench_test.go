@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,11 +24,11 @@ func TestTable(t *testing.T) {
 	if err != nil || missed != 1 {
 		t.Errorf("%d missed, error %v; want 1", missed, err)
 	}
-	want := `NAME                    VALUE  UNIT        TARGET        
-alloc_burst_ratio_1000  1.045  ratio       at most 1.15  ok
-controller_rss_mb_1000  61.25  MB          at most 60    MISSED
-l2_cable_cut_p50_ms     843    ms                        
-idle_writes_per_minute  0      writes/min  at most 0     ok
+	want := `NAME                    VALUE  UNIT        TARGET       
+alloc_burst_ratio_1000  1.045  ratio       at most 1.1  ok
+controller_rss_mb_1000  61.25  MB          at most 60   MISSED
+l2_cable_cut_p50_ms     843    ms                       
+idle_writes_per_minute  0      writes/min  at most 0    ok
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
@@ -74,10 +75,10 @@ func TestWants(t *testing.T) {
 		o    Options
 		want int
 	}{
-		"all":                      {Options{}, 3},
+		"all":                      {Options{}, 4},
 		"by name":                  {Options{Run: regexp.MustCompile("arp")}, 1},
 		"by several names":         {Options{Run: regexp.MustCompile("arp|cut")}, 2},
-		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 2},
+		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 3},
 	} {
 		if got := count(tc.o); got != tc.want {
 			t.Errorf("%s: %d groups, want %d", name, got, tc.want)
@@ -89,10 +90,10 @@ func TestNsPerOp(t *testing.T) {
 	t.Parallel()
 	got := nsPerOp(`goos: linux
 BenchmarkPlan10k-2   	      20	   5234567 ns/op	 1024 B/op
-BenchmarkPlan10k-2   	      20	   6000000.5 ns/op
+BenchmarkPlan10k/nodes=10-2   	      20	   6000000.5 ns/op
 BenchmarkFill65k-2   	       1	 100000000 ns/op
 PASS
-`)
+`, "Plan10k")
 	if diff := cmp.Diff([]float64{5234567, 6000000.5}, got); diff != "" {
 		t.Errorf("ns/op (-want +got):\n%s", diff)
 	}
@@ -141,9 +142,7 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	err := Options{Run: regexp.MustCompile("plan"), Manifests: []string{"other.yaml"}}.Validate()
-	want := `"plan" matches no value; there are: alloc_burst_ratio_1000, controller_rss_mb_1000, speaker_rss_mb_1000, ` +
-		"arp_reply_ratio_p50, arp_reply_ratio_p99, idle_writes_per_minute, l2_cable_cut_p50_ms, l2_cable_cut_max_ms"
-	if err == nil || err.Error() != want {
-		t.Errorf("another implementation's plans: %v\nwant: %s", err, want)
+	if want := `"plan" matches no value; there are: alloc_burst_ratio_1000, `; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("another implementation's plans: %v\nwant: %s...", err, want)
 	}
 }

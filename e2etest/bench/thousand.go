@@ -24,6 +24,7 @@ const (
 	ownerNode  = "node1"
 	readyLimit = 2 * time.Minute
 	restLimit  = 3 * time.Minute
+	manyLimit  = 5 * time.Minute
 	downLimit  = 30 * time.Second
 	arpRounds  = 4000
 	arpPause   = 500 * time.Microsecond
@@ -65,7 +66,10 @@ type cluster struct {
 
 // up starts a lab; the caller calls its down.
 func up(ctx context.Context, o Options, lo lab.Options) (*cluster, error) {
-	lo.Nodes, lo.Root, lo.Progress = o.Nodes, o.Root, o.Progress
+	lo.Root, lo.Progress = o.Root, o.Progress
+	if lo.Nodes == 0 {
+		lo.Nodes = o.Nodes
+	}
 	lo.Name = fmt.Sprintf("bench-%d", os.Getpid()) // others may be measuring at the same time
 	lo.Manifests, lo.Images, lo.Namespace = o.Manifests, o.Images, o.Namespace
 	l, err := lab.Up(ctx, lo)
@@ -119,26 +123,12 @@ func thousand(ctx context.Context, o Options) ([]Result, error) {
 	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
 		return nil, err
 	}
-	var rs []Result
-	for _, m := range []struct {
-		wanted  bool
-		measure func(context.Context, Options, *cluster) ([]Result, error)
-	}{
+	return measureAll(ctx, o, c, []measurement{
 		{true, allocate}, // all others need its Services
 		{o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99"), arpReplies},
 		{o.wantsAny("idle_writes_per_minute"), idle},
 		{o.wantsAny("controller_rss_mb_1000", "speaker_rss_mb_1000"), memory},
-	} {
-		if !m.wanted {
-			continue
-		}
-		more, err := m.measure(ctx, o, c)
-		rs = append(rs, more...)
-		if err != nil {
-			return rs, err
-		}
-	}
-	return rs, nil
+	})
 }
 
 func (c *cluster) serversReady(ctx context.Context) error {
@@ -152,38 +142,13 @@ func (c *cluster) serversReady(ctx context.Context) error {
 // allocate creates the Services with 16 clients. The ratio is the time from the beginning until the last of them has an
 // address, divided by the time from the beginning until the last of them is created. 1 is an allocator that costs nothing.
 func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
-	o.say("create %d Services with %d clients", o.Services, burst.Clients)
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	before, err := c.writes(ctx)
+	b, err := c.burst(ctx, o, o.Services, "server")
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	addressed := make(chan error, 1)
-	go func() { addressed <- burst.WaitAll(ctx, c.kube, "default", prefix, o.Services) }()
-	if err := burst.Create(ctx, c.kube, "default", prefix, "server", o.Services); err != nil {
-		return nil, err
-	}
-	created := time.Since(begun)
-	if err := <-addressed; err != nil {
-		return nil, err
-	}
-	all := time.Since(begun)
-	list, _, err := burst.List(ctx, c.kube)
-	if err != nil {
-		return nil, err
-	}
-	if err := burst.Distinct(list); err != nil {
-		return nil, err
-	}
-	o.say("created in %.2f s (%.0f a second), all addressed after %.2f s", created.Seconds(), float64(o.Services)/created.Seconds(), all.Seconds())
-	if after, err := c.writes(ctx); err == nil {
-		n, _ := probe.NewWrites(before, after)
-		// Not a target, but it explains how quickly a busy API server creates Services.
-		o.say("API writes meanwhile, without the creation itself: %.1f for each Service", n/float64(o.Services)-1)
-	}
-	return []Result{{"alloc_burst_ratio_1000", all.Seconds() / created.Seconds(), "ratio"}}, nil
+	return []Result{{"alloc_burst_ratio_1000", b.ratio(), "ratio"}}, nil
 }
 
 // arpReplies asks for an owned address and for the node's own in turn, with raw ARP requests from the client: the

@@ -19,21 +19,31 @@ import (
 // Clients is how many clients create Services at the same time.
 const Clients = 16
 
-// Create creates Services of type LoadBalancer named PREFIX-0000 and so on, which select Pods labelled app=SELECTOR.
+func name(prefix string, i int) string { return fmt.Sprintf("%s-%04d", prefix, i) }
+
+// loadBalancer returns a Service to create. It selects Pods labelled app=SELECTOR, or none if that is empty.
+func loadBalancer(prefix, selector string, i int) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name(prefix, i)},
+		Spec: corev1.ServiceSpec{
+			Type:  corev1.ServiceTypeLoadBalancer,
+			Ports: []corev1.ServicePort{{Port: 80}},
+		},
+	}
+	if selector != "" {
+		s.Spec.Selector = map[string]string{"app": selector}
+	}
+	return s
+}
+
+// Create creates Services of type LoadBalancer named PREFIX-0000 and so on, which select Pods labelled app=SELECTOR; without a
+// selector they have no endpoints.
 func Create(ctx context.Context, kube kubernetes.Interface, namespace, prefix, selector string, n int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(Clients)
 	for i := range n {
 		g.Go(func() error {
-			svc := &corev1.Service{
-				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%04d", prefix, i)},
-				Spec: corev1.ServiceSpec{
-					Type:     corev1.ServiceTypeLoadBalancer,
-					Selector: map[string]string{"app": selector},
-					Ports:    []corev1.ServicePort{{Port: 80}},
-				},
-			}
-			_, err := kube.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{})
+			_, err := kube.CoreV1().Services(namespace).Create(ctx, loadBalancer(prefix, selector, i), metav1.CreateOptions{})
 			return err
 		})
 	}

@@ -68,6 +68,7 @@ func command() *cobra.Command {
 	f.StringVar(&run, "run", ".", "measure only what matches this regular expression")
 	f.IntVar(&o.Nodes, "nodes", 3, "nodes of the labs")
 	f.IntVar(&o.Services, "services", 1000, "Services of the burst; the names of the values go on saying 1000")
+	f.IntVar(&o.Many, "many", 10_000, "Services to measure the scale with; the names of the values go on saying 10k")
 	f.IntVar(&o.Cuts, "cuts", 10, "how often the cable is cut")
 	f.StringArrayVar(&o.Manifests, "manifests", nil, "install this file or directory instead of Herald's chart; may be repeated")
 	f.StringArrayVar(&images, "image", nil, "NAME=PATH: the program that an image name stands for; may be repeated")
