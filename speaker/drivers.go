@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/driver/links"
 )
@@ -28,6 +29,8 @@ type messenger interface {
 	Set(gossip.Wanted)
 	// Send gives a message to all members; it never blocks.
 	Send([]byte)
+	// SendTo gives a message to one member; it never blocks.
+	SendTo(lb.NodeName, []byte)
 	// Resync exchanges full states soon.
 	Resync()
 	// Events is closed when the messenger ends.

@@ -19,13 +19,6 @@ import (
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
-// goodbye is how long the messages that name successors get to arrive before
-// this node stops answering. They are sent to every member directly, and on
-// the network of a cluster that takes a few milliseconds; one that is lost is
-// repeated by gossip, and the successor then starts a moment after this node
-// has stopped. Two nodes answer for less than 50 ms.
-const goodbye = 40 * time.Millisecond
-
 // engine is the fail-over path: gossip -> ownership -> responder, in memory.
 // It owns the ownership machine, and is the only goroutine that touches it.
 // The API server takes no part: the plan loop only tells which addresses exist
@@ -50,6 +43,8 @@ type engine struct {
 	// The rest belongs to the goroutine of run.
 	peers     []netip.AddrPort
 	answering map[netip.Addr]ownership.Answer
+	rounds    map[netip.Addr]uint64 // which announcement to make, if not the first
+	round     uint64
 	unproven  int       // of answering
 	looked    time.Time // for proof, last
 	wanted    l2.Wanted
@@ -83,6 +78,7 @@ func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exc
 		queries:   make(chan func()),
 		ended:     make(chan struct{}),
 		answering: map[netip.Addr]ownership.Answer{},
+		rounds:    map[netip.Addr]uint64{},
 		dead:      map[lb.NodeName]bool{},
 	}
 }
@@ -109,19 +105,22 @@ func (e *engine) query(fn func(*ownership.Machine)) bool {
 	}
 }
 
-// run works until ctx ends; then it gives everything away, in order.
+// run works until ctx ends; then it goes on until it has given everything away,
+// which the machine gives a limit to.
 func (e *engine) run(ctx context.Context) error {
 	defer close(e.ended)
-	ticker := time.NewTicker(ownership.TickInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	e.machine.Tick(time.Now())
 	e.readLinks()
-	events := e.messenger.Events()
-	for {
+	events, done := e.messenger.Events(), ctx.Done()
+	for !e.machine.Left() {
 		select {
-		case <-ctx.Done():
-			e.leave()
-			return nil
+		case <-done:
+			done = nil
+			e.log.Info("handing over", "addresses", len(e.answering))
+			e.machine.Tick(time.Now())
+			e.machine.Leave()
 		case p := <-e.plans:
 			e.machine.Tick(time.Now())
 			e.takePlan(p)
@@ -136,7 +135,7 @@ func (e *engine) run(ctx context.Context) error {
 		case <-e.links.Changed():
 			e.machine.Tick(time.Now())
 			e.readLinks()
-		case now := <-ticker.C:
+		case now := <-timer.C:
 			e.machine.Tick(now)
 			e.lookForProof(now)
 		case fn := <-e.queries:
@@ -144,7 +143,19 @@ func (e *engine) run(ctx context.Context) error {
 			continue
 		}
 		e.apply()
+		timer.Reset(e.pause())
 	}
+	clear(e.answering) // nobody was there to take these
+	e.answer(nil, nil)
+	return nil
+}
+
+// pause is the time until the machine wants to be told the time.
+func (e *engine) pause() time.Duration {
+	if next := e.machine.Next(); !next.IsZero() {
+		return min(max(0, time.Until(next)), ownership.TickInterval)
+	}
+	return ownership.TickInterval
 }
 
 // drain takes the events that are already there, so that a node that died
@@ -228,16 +239,21 @@ func (e *engine) apply() {
 	if len(r.Stop) > 0 {
 		e.answer(r.Stop, nil)
 	}
-	for _, msg := range r.Send {
-		e.messenger.Send(msg)
-	}
 	if len(r.Start) > 0 {
 		e.answer(nil, r.Start)
 	}
 	if len(r.Announce) > 0 {
 		e.announceAgain(r.Announce)
 	}
+	for _, l := range r.Send {
+		if l.To == "" {
+			e.messenger.Send(l.Data)
+		} else {
+			e.messenger.SendTo(l.To, l.Data)
+		}
+	}
 	if r.StateChanged {
+		e.tellPeers()
 		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
 	}
 	if r.Resync {
@@ -256,6 +272,7 @@ func (e *engine) apply() {
 func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 	for _, a := range stop {
 		delete(e.answering, a)
+		delete(e.rounds, a)
 	}
 	for _, a := range start {
 		e.answering[a.IP] = a
@@ -264,7 +281,7 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 	e.wanted.Addresses = make([]l2.Address, 0, len(e.answering))
 	for _, ip := range slices.SortedFunc(maps.Keys(e.answering), netip.Addr.Compare) {
 		a := e.answering[ip]
-		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: a.Interfaces, Probe: a.Probe})
+		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: a.Interfaces, Probe: a.Probe, Round: e.rounds[ip]})
 		if a.Probe {
 			e.unproven++
 		}
@@ -297,32 +314,27 @@ func (e *engine) lookForProof(now time.Time) {
 	}
 }
 
-// announceAgain makes the responder announce addresses that it answers for
-// already: to it, they are taken over anew.
-func (e *engine) announceAgain(addresses []netip.Addr) {
-	var again []ownership.Answer
-	for _, ip := range addresses {
-		if a, ok := e.answering[ip]; ok {
-			again = append(again, a)
-		}
+// tellPeers tells the responder whose MAC addresses are no strangers.
+func (e *engine) tellPeers() {
+	macs := e.machine.PeerHardware()
+	if slices.EqualFunc(macs, e.wanted.Peers, func(a ownership.MAC, b l2.MAC) bool { return a == b }) {
+		return
 	}
-	e.answer(addresses, nil)
-	e.answer(nil, again)
+	e.wanted.Peers = make([]l2.MAC, len(macs))
+	for i, mac := range macs {
+		e.wanted.Peers[i] = mac
+	}
+	e.responder.Set(e.wanted)
 }
 
-// leave names a successor for everything this node owns and stops answering
-// once they have had time to take over.
-func (e *engine) leave() {
-	e.machine.Tick(time.Now())
-	e.machine.Leave()
-	r := e.machine.Ready()
-	for _, msg := range r.Send {
-		e.messenger.Send(msg)
+// announceAgain makes the responder announce addresses that it answers for
+// already.
+func (e *engine) announceAgain(addresses []netip.Addr) {
+	e.round++
+	for _, ip := range addresses {
+		if _, ok := e.answering[ip]; ok {
+			e.rounds[ip] = e.round
+		}
 	}
-	if len(r.StopLast) > 0 {
-		e.log.Info("handing over", "addresses", len(r.StopLast))
-		time.Sleep(goodbye)
-	}
-	clear(e.answering)
 	e.answer(nil, nil)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/l2"
@@ -156,15 +157,43 @@ func TestEngineLeaveHandsOverBeforeItStops(t *testing.T) {
 		_, nodes := startCluster(t, 3)
 		defer stopAll(nodes)
 		leaver := theOwner(t, nodes)
+		before := time.Now()
 		leaver.stop()
-		settle(goodbye / 2)
+		settle(fakeDelay) // the offer is there
 		if got := owners(nodes); len(got) != 2 || !slices.Contains(got, leaver.name) {
 			t.Fatalf("while handing over: owners %v, want the old one and its successor", got)
 		}
 		<-leaver.done
+		if took := time.Since(before); took > 10*fakeDelay {
+			t.Errorf("it took %v to hand over, with a delay of %v", took, fakeDelay)
+		}
 		if next := theOwner(t, nodes); next == leaver {
 			t.Error("the node that left still answers")
 		}
+	})
+}
+
+// TestEngineLeaveAlone ends soon though nobody takes what it has.
+func TestEngineLeaveAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network, nodes := startCluster(t, 2)
+		leaver := theOwner(t, nodes)
+		for _, n := range nodes {
+			if n != leaver {
+				network.remove(n.name, false)
+			}
+		}
+		before := time.Now()
+		leaver.stop()
+		<-leaver.done
+		if took := time.Since(before); took > time.Second {
+			t.Errorf("it ended after %v", took)
+		}
+		if got := leaver.responder.answers(vip); got != nil {
+			t.Errorf("it still answers, on %v", got)
+		}
+		stopAll(nodes)
 	})
 }
 
@@ -227,8 +256,12 @@ func TestEngineAnnouncesAgain(t *testing.T) {
 	other := netip.MustParseAddr("192.0.2.2")
 	e.answer(nil, []ownership.Answer{{IP: vip, Interfaces: []string{"eth0"}}, {IP: other, Interfaces: []string{"eth0"}}})
 	e.announceAgain([]netip.Addr{vip, netip.MustParseAddr("192.0.2.9")}) // .9 was given away meanwhile
-	if diff := cmp.Diff([]int{2, 1, 2}, r.history); diff != "" {
-		t.Errorf("the responder must see the address go and come back (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]int{2, 2}, r.history); diff != "" {
+		t.Errorf("it must answer all the time (-want +got):\n%s", diff)
+	}
+	want := []l2.Address{{IP: vip, Interfaces: []string{"eth0"}, Round: 1}, {IP: other, Interfaces: []string{"eth0"}}}
+	if diff := cmp.Diff(want, r.wanted.Addresses, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"eth0"}, r.answers(vip)); diff != "" {
 		t.Errorf("interfaces (-want +got):\n%s", diff)

@@ -78,11 +78,13 @@ func (m *fakeMessenger) Set(w gossip.Wanted) {
 	m.state = w.State
 }
 
-func (m *fakeMessenger) Send(msg []byte) {
+func (m *fakeMessenger) Send(msg []byte) { m.SendTo("", msg) }
+
+func (m *fakeMessenger) SendTo(to lb.NodeName, msg []byte) {
 	m.network.mu.Lock()
 	defer m.network.mu.Unlock()
 	for _, o := range m.network.members {
-		if o != m && !o.cut && !m.cut {
+		if o != m && !o.cut && !m.cut && (to == "" || to == o.node) {
 			time.AfterFunc(fakeDelay, func() { o.events <- gossip.Event{Kind: gossip.Message, Node: m.node, Data: slices.Clone(msg)} })
 		}
 	}

@@ -33,7 +33,7 @@ func before(a, b lb.NodeName, address string) bool {
 // if it may not own it at all.
 func (m *Machine) usable(g *group, name lb.NodeName) []string {
 	n, ok := m.nodes[name]
-	if !ok || !n.alive || !n.ready {
+	if !ok || !n.alive || !n.ready || n == m.self && m.leaving {
 		return nil
 	}
 	c, ok := g.Candidate(name)
@@ -196,10 +196,17 @@ func (m *Machine) decideAll() {
 	}
 	clear(m.dirty)
 	m.allDirty = false
+	if m.leaving && !m.left && len(m.giving) == 0 {
+		m.left = true
+		m.updateSelf()
+	}
 }
 
 // decide brings one group up to date.
 func (m *Machine) decide(g *group) {
+	if m.handOver(g) {
+		return
+	}
 	held, claimed := m.claimant(g)
 	owner := held.node
 	switch {
@@ -280,8 +287,8 @@ func (m *Machine) claim(g *group) {
 	}
 }
 
-// bequeath names the successor for what this node owned. The successor starts
-// as soon as it hears of it. An acknowledged hand-over will wait for it here.
+// bequeath claims for a successor what this node owned, without waiting for its
+// word. The successor starts as soon as it hears of it.
 func (m *Machine) bequeath(g *group, successor lb.NodeName) {
 	if successor == "" {
 		return // the claim stays: whoever becomes eligible replaces it
@@ -309,11 +316,7 @@ func (m *Machine) answer(ip netip.Addr, interfaces []string) {
 	switch {
 	case len(interfaces) == 0 && is:
 		delete(m.answering, ip)
-		if m.leaving {
-			m.ready.StopLast = append(m.ready.StopLast, ip)
-		} else {
-			m.ready.Stop = append(m.ready.Stop, ip)
-		}
+		m.ready.Stop = append(m.ready.Stop, ip)
 	case len(interfaces) > 0 && !slices.Equal(current, interfaces):
 		m.answering[ip] = interfaces
 		m.ready.Start = append(m.ready.Start, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})

@@ -170,7 +170,8 @@ func TestNewsFitPackets(t *testing.T) {
 	}
 	messages := m.Ready().Send
 	got := map[netip.Addr]uint64{}
-	for _, b := range messages {
+	for _, letter := range messages {
+		b := letter.Data
 		if len(b) > maxNews {
 			t.Errorf("a message has %d bytes, want at most %d", len(b), maxNews)
 		}

@@ -43,7 +43,8 @@ type Machine struct {
 	nodes   map[lb.NodeName]*node
 	peers   []lb.NodeName // sorted; nil: not told yet
 	self    *node
-	leaving bool
+	leaving bool // see Leave
+	left    bool // nothing is left to give away
 
 	// A settled node knows what the others know, so it may claim and answer.
 	settled  bool
@@ -65,6 +66,9 @@ type Machine struct {
 	news     map[netip.Addr]bool      // addresses whose claims are to be sent
 	disputed map[netip.Addr]bool      // addresses to announce again
 	conceded map[netip.Addr]claim     // own claims that lost, to be sent once more
+	giving   map[netip.Addr]*group    // being handed over, by key
+	offers   []*group                 // of giving, to be sent
+	acks     []ack                    // to be sent
 	newSelf  bool                     // the own record is to be sent
 }
 
@@ -97,6 +101,9 @@ type group struct {
 	unclaimed time.Time
 	// seized is when this node last took the group from a living node.
 	seized time.Time
+	giving *giving // while this node hands the group over
+	// wish is where this node was asked to move the group.
+	wish lb.NodeName
 }
 
 // New makes a machine that knows nothing yet and answers for nothing.
@@ -122,6 +129,7 @@ func New(cfg Config) *Machine {
 		news:      map[netip.Addr]bool{},
 		disputed:  map[netip.Addr]bool{},
 		conceded:  map[netip.Addr]claim{},
+		giving:    map[netip.Addr]*group{},
 	}
 }
 
@@ -149,6 +157,18 @@ func (m *Machine) Tick(now time.Time) {
 	m.forgetStrays()
 }
 
+// Next is when Tick is wanted before the TickInterval is over; the zero time
+// means that it is not. Ask after Ready.
+func (m *Machine) Next() time.Time {
+	var next time.Time
+	for _, due := range m.waiting { // the least of all, whatever the order
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return next
+}
+
 // elapsed measures by the clock on the wall too: the monotonic clock stands
 // still while a virtual machine is suspended.
 func elapsed(from, to time.Time) time.Duration {
@@ -167,6 +187,9 @@ func (m *Machine) SetGroups(groups []announce.Group) {
 		if prev, ok := old[g.Key]; ok {
 			*next = *prev
 			next.Group = g
+			if next.giving != nil {
+				m.giving[g.Key] = next
+			}
 		}
 		m.groups[g.Key] = next
 		m.sorted = append(m.sorted, next)
@@ -178,6 +201,7 @@ func (m *Machine) SetGroups(groups []announce.Group) {
 	slices.SortFunc(m.sorted, func(a, b *group) int { return a.Key.Compare(b.Key) })
 	for _, g := range before {
 		if _, ok := m.groups[g.Key]; !ok {
+			m.keep(g)
 			delete(m.waiting, g.Key)
 			m.reportOwner(g, "")
 		}
@@ -304,17 +328,21 @@ func (m *Machine) othersAlive() bool {
 	return false
 }
 
-// Leave gives everything away: the next Ready names successors in Send and
-// lists in StopLast what this node answered for. Nothing is claimed afterwards.
+// Leave gives everything away and claims nothing any more. Go on as before
+// until Left.
 func (m *Machine) Leave() {
 	m.leaving = true
 	m.allDirty = true
-	m.updateSelf()
 }
 
-// updateSelf publishes whether this node can own.
+// Left reports whether nothing is left to give away after Leave: everything has
+// another owner, or the time for it is over. Ask after Ready.
+func (m *Machine) Left() bool { return m.left }
+
+// updateSelf publishes whether this node can own. A node that leaves says so
+// last: until then its successors are those it names, in its order.
 func (m *Machine) updateSelf() {
-	ready := m.groups != nil && m.self.interfaces != nil && !m.leaving
+	ready := m.groups != nil && m.self.interfaces != nil && !m.left
 	if ready != m.self.ready {
 		m.self.ready = ready
 		m.changeSelf()

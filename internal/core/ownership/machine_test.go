@@ -252,7 +252,7 @@ func TestPassedOver(t *testing.T) {
 	}
 	// n2 learns of the Service at last, after the claim: nothing moves.
 	for _, b := range got[0].Send {
-		receive(t, n2, b)
+		receive(t, n2, b.Data)
 	}
 	n2.SetGroups([]announce.Group{group("192.0.2.1", "n1", "n2")})
 	if r := n2.Ready(); len(r.Start) != 0 {
@@ -274,7 +274,7 @@ func TestDisagreement(t *testing.T) {
 			r := m.Ready()
 			starts += len(r.Start)
 			for _, b := range r.Send {
-				receive(t, machines[1-i], b)
+				receive(t, machines[1-i], b.Data)
 			}
 		}
 	}
@@ -303,7 +303,7 @@ func TestFormerLife(t *testing.T) {
 	}
 	receive(t, m, n2.State()) // which shows the old record
 	for _, b := range m.Ready().Send {
-		receive(t, n2, b)
+		receive(t, n2, b.Data)
 	}
 	want := reason.Reason{Code: reason.NodeNotAlive, Text: `the speaker on node "n1" is not ready yet`}
 	if diff := gocmp.Diff(want, n2.Why(g.Key, "n1")); diff != "" {

@@ -21,7 +21,10 @@ func (m *Machine) Receive(data []byte) error {
 		m.mergeRecord(&msg.records[i])
 	}
 	for _, c := range msg.claims {
-		m.mergeClaim(c)
+		m.mergeClaim(c, len(msg.offers) > 0)
+	}
+	for _, o := range msg.offers {
+		m.accept(o, msg.sender)
 	}
 	m.hear(&msg)
 	m.trySettle()
@@ -57,8 +60,9 @@ func (r *record) same(n *node) bool {
 }
 
 // mergeClaim lets the higher claim stand. A node whose own claim stands against
-// an older one repeats it, because somebody does not know it.
-func (m *Machine) mergeClaim(c Claim) {
+// an older one repeats it, because somebody does not know it; to one who offers
+// what he claims, accept does.
+func (m *Machine) mergeClaim(c Claim, offered bool) {
 	ip, cur := c.Address, m.claims[c.Address]
 	if c.Epoch == cur.epoch && c.Node == cur.node {
 		if !m.settled && cur.node != m.cfg.Self {
@@ -74,20 +78,21 @@ func (m *Machine) mergeClaim(c Claim) {
 		return
 	}
 	if c.Epoch < cur.epoch || c.Epoch == cur.epoch && before(cur.node, c.Node, ip.String()) {
-		if cur.node == m.cfg.Self {
+		if cur.node == m.cfg.Self && !offered {
 			m.news[ip] = true
 			m.disputed[ip] = c.Node != m.cfg.Self
 		}
 		return
 	}
-	if _, answering := m.answering[ip]; answering && cur.node == m.cfg.Self {
+	g, grouped := m.byAddress[ip]
+	if _, answering := m.answering[ip]; answering && cur.node == m.cfg.Self && !(grouped && g.givenTo(c.Node)) {
 		m.conceded[ip] = cur // tells the winner that the network may have learned this node's MAC address
 	}
 	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
 	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven}
 	m.ready.StateChanged = true
 	m.noteStray(ip)
-	if g, ok := m.byAddress[ip]; ok {
+	if grouped {
 		m.dirty[g.Key] = true
 	}
 }

@@ -11,7 +11,7 @@
 //	links ---------SetInterfaces-->  |         | --Ready.Stop, Start--> L2 responder
 //	gossip --Up, Down, Receive---->  | Machine | --Ready.Send, State--> gossip
 //	clock ------------------Tick-->  |         | --Ready.Owners-------> reports
-//	                                 +---------+
+//	clock <-----------------Next---  +---------+
 //
 // The state that nodes share is a table of claims, address -> (epoch, node). Of
 // two claims on one address the higher epoch stands; with equal epochs, the
@@ -36,9 +36,22 @@
 // dead or no candidate: after a join, a partition or a change of objects, the
 // claim can arrive earlier than the news that explain it.
 //
-// Not here yet: a planned hand-over with acknowledgement (Leave names the
-// successors, but does not wait for them), probing for foreign owners before
-// answering, and heartbeats between neighbours, which would feed Up and Down.
+// # Planned hand-over
+//
+// An owner that can still answer, but leaves, is no candidate any more, or was
+// asked to move the address, does not just stop:
+//
+//	owner                            successor
+//	  |---- offer: claim of epoch 7 ---->|   named by the order, or by the wish
+//	  |                                  |   starts to answer, and announces
+//	  |<--- claim of epoch 8 ------------|   after that (the order in Ready)
+//	stops                                |
+//
+// The claim is the acknowledgement, and all others hear it too. The offer is
+// repeated every 15 ms, and answered again. A successor that does not answer for
+// 100 ms is passed over; an offer to the next one names a higher epoch, so that
+// of two that took the address the later named one keeps it. After 600 ms an
+// owner that must stop stops: it claims the address for the first successor.
 package ownership
 
 import (
@@ -69,21 +82,18 @@ type Config struct {
 
 // Ready is one batch of work. Its fields are to be done in their order.
 type Ready struct {
-	// Stop answering for these at once, before anything is sent: somebody else
-	// answers for them now, or soon will.
+	// Stop answering for these at once: somebody else answers for them now, or
+	// soon will.
 	Stop []netip.Addr
-	// Send these messages to all members.
-	Send [][]byte
 	// Start answering for these, on these interfaces, and announce them. An
 	// address that is already answered for is listed when its interfaces changed.
 	Start []Answer
 	// Announce these again: another node believed to own them, so the network
 	// may have learned its MAC address. They are answered for already.
 	Announce []netip.Addr
-	// StopLast: stop answering for these after Send has had time to arrive,
-	// because Send names their next owners (Leave). The acknowledgement of a
-	// planned hand-over will be awaited here.
-	StopLast []netip.Addr
+	// Send these after starting, because a claim tells the previous owner that
+	// it may stop.
+	Send []Letter
 	// Owners that changed, by key, for reports.
 	Owners []OwnerChange
 	// StateChanged: State returns something new for the gossip driver.
@@ -95,7 +105,13 @@ type Ready struct {
 // Empty reports whether there is nothing to do.
 func (r *Ready) Empty() bool {
 	return len(r.Stop) == 0 && len(r.Send) == 0 && len(r.Start) == 0 && len(r.Announce) == 0 &&
-		len(r.StopLast) == 0 && len(r.Owners) == 0 && !r.StateChanged && !r.Resync
+		len(r.Owners) == 0 && !r.StateChanged && !r.Resync
+}
+
+// Letter is a message to one member, or to all.
+type Letter struct {
+	To   lb.NodeName // empty: all members
+	Data []byte
 }
 
 // Answer is an address to answer for.

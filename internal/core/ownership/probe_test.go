@@ -37,7 +37,7 @@ func TestProbe(t *testing.T) {
 		if proven {
 			n1.Proven(addr(ip))
 			for _, b := range n1.Ready().Send {
-				receive(t, n2, b)
+				receive(t, n2, b.Data)
 			}
 		} else {
 			receive(t, n2, n1.State())
@@ -70,7 +70,7 @@ func TestHardware(t *testing.T) {
 	}
 	n1.SetHardware([]ownership.MAC{other})
 	for _, b := range n1.Ready().Send {
-		receive(t, n2, b)
+		receive(t, n2, b.Data)
 	}
 	if name, ok := n2.NodeOf(mac); ok {
 		t.Errorf("node of %v is still %q", mac, name)

@@ -34,41 +34,49 @@ func (m *Machine) Ready() Ready {
 
 // messages makes news of what this node has changed, in pieces that fit into a
 // packet.
-func (m *Machine) messages() [][]byte {
-	var out [][]byte
+func (m *Machine) messages() []Letter {
+	var out []Letter
 	if m.newSelf {
 		msg := m.message(false)
 		msg.records = []record{recordOf(m.self)}
-		out = append(out, msg.encode())
+		out = append(out, Letter{Data: msg.encode()})
 		m.newSelf = false
 	}
-	var claims []Claim
-	names := map[lb.NodeName]bool{}
-	size := 0
-	flush := func() {
-		if len(claims) > 0 {
-			msg := m.message(false)
-			msg.claims = claims
-			out = append(out, msg.encode())
-		}
-		claims, size = nil, 0
-		clear(names)
-	}
+	news := packer{m: m}
 	for _, c := range m.claimsToSend() {
-		ip := c.ip
-		need := 1 + ip.BitLen()/8 + 10 + 2 // the most that a claim takes
-		if !names[c.node] {
-			need += 2 + len(c.node)
-		}
-		if size+need > maxNews-len(m.cfg.Self)-10 {
-			flush()
-		}
-		claims = append(claims, c.public(ip))
-		names[c.node] = true
-		size += need
+		news.room(1, c.node)
+		news.claim(c.ip, c.claim)
 	}
-	flush()
+	out = append(out, news.finish()...)
+	for _, to := range m.correspondents() {
+		p := packer{m: m, to: to}
+		for _, g := range m.offers {
+			if g.givenTo(to) {
+				p.offer(g)
+			}
+		}
+		for _, a := range m.acks {
+			if a.to == to {
+				p.ack(a.g)
+			}
+		}
+		out = append(out, p.finish()...)
+	}
+	m.offers, m.acks = nil, nil
 	return out
+}
+
+// correspondents are the nodes that something is to be told alone, sorted.
+func (m *Machine) correspondents() []lb.NodeName {
+	var out []lb.NodeName
+	for _, g := range m.offers {
+		out = append(out, g.giving.to)
+	}
+	for _, a := range m.acks {
+		out = append(out, a.to)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // sent is a claim in a message.

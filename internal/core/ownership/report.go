@@ -105,6 +105,18 @@ func (m *Machine) NodeOf(mac MAC) (lb.NodeName, bool) {
 	return "", false
 }
 
+// PeerHardware lists the MAC addresses of all other nodes, sorted.
+func (m *Machine) PeerHardware() []MAC {
+	var out []MAC
+	for _, n := range m.nodes {
+		if n != m.self {
+			out = append(out, n.hardware...)
+		}
+	}
+	slices.SortFunc(out, compareMACs)
+	return slices.Compact(out)
+}
+
 // FirstLive is the first living node in hash order for a subject, such as the
 // key of a Service: the one to write what only one may write when there is no
 // owner.

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+
+	"github.com/heraldlb/herald/internal/core/lb"
 )
 
 // appendSections writes what came after the first version. Sections that would
@@ -20,6 +22,7 @@ func (msg *message) appendSections(b []byte) []byte {
 	}
 	add(sectionHardware, msg.appendHardware(nil))
 	add(sectionUnproven, msg.appendUnproven(nil))
+	add(sectionOffers, msg.appendOffers(nil))
 	if len(sections) == 0 {
 		return b
 	}
@@ -71,6 +74,8 @@ func (msg *message) readSections(r *reader) {
 			msg.readHardware(&content)
 		case sectionUnproven:
 			msg.readUnproven(&content)
+		case sectionOffers:
+			msg.readOffers(&content)
 		}
 		if content.err != nil {
 			r.fail(content.err)
@@ -106,6 +111,31 @@ func (msg *message) readUnproven(r *reader) {
 			return
 		}
 		msg.claims[at].Unproven = true
+	}
+}
+
+func (msg *message) appendOffers(b []byte) []byte {
+	for i, o := range msg.offers {
+		if i == 0 {
+			b = appendString(b, string(o.to))
+		}
+		b = binary.AppendUvarint(b, o.claim)
+		b = binary.AppendUvarint(b, o.turn)
+	}
+	return b
+}
+
+func (msg *message) readOffers(r *reader) {
+	to := lb.NodeName(r.string())
+	for len(r.rest) > 0 {
+		o := offer{to: to, claim: r.uvarint(), turn: r.uvarint()}
+		if o.claim >= uint64(len(msg.claims)) || o.turn > maxTurn {
+			r.fail(errors.New("offer out of range"))
+			return
+		}
+		o.key = msg.claims[o.claim].Address
+		o.epoch = msg.claims[o.claim].Epoch + o.turn
+		msg.offers = append(msg.offers, o)
 	}
 }
 

@@ -28,6 +28,8 @@ import (
 //
 //	1 hardware   for each record: number of MAC addresses plus one (0: not known), 6 bytes each
 //	2 unproven   the places, in the list of claims, of those that are unproven, ascending
+//	3 offers     name of the node, then for each group offered to it: place of the claim on
+//	             its key, number of nodes that were asked before
 const (
 	wireVersion = 1
 
@@ -37,6 +39,7 @@ const (
 
 	sectionHardware = 1
 	sectionUnproven = 2
+	sectionOffers   = 3
 
 	// maxNews keeps a message within one gossip packet of 1,400 bytes, with
 	// the encryption and the labels around it.
@@ -47,6 +50,8 @@ const (
 	maxName = 253
 	// maxHardware bounds the MAC addresses that a node publishes.
 	maxHardware = 16
+	// maxTurn bounds how many nodes a group is offered to.
+	maxTurn = 1000
 )
 
 type message struct {
@@ -55,6 +60,7 @@ type message struct {
 	sender  lb.NodeName
 	records []record
 	claims  []Claim
+	offers  []offer // all to one node
 }
 
 // record is what a node publishes of itself.

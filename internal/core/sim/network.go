@@ -22,18 +22,14 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	for _, ip := range r.Stop {
 		delete(n.answers, ip)
 	}
-	for _, msg := range r.Send {
-		c.broadcast(n, msg)
-	}
 	for _, a := range r.Start {
 		n.answers[a.IP] = true
 	}
-	if len(r.StopLast) > 0 {
-		c.at(50*time.Millisecond, n, func() {
-			for _, ip := range r.StopLast {
-				delete(n.answers, ip)
-			}
-		})
+	for _, letter := range r.Send {
+		c.send(n, letter)
+	}
+	if next := n.machine.Next(); !next.IsZero() && next.Before(c.now.Add(ownership.TickInterval)) {
+		c.at(max(0, next.Sub(c.now)), n, func() { c.input(n, func(*ownership.Machine) {}) })
 	}
 	if r.Resync {
 		for i, p := range c.connectedTo(n) {
@@ -81,10 +77,11 @@ func (c *Cluster) receive(to *node, data []byte) {
 	})
 }
 
-// broadcast sends to all that the sender sees; a lost packet is repeated.
-func (c *Cluster) broadcast(from *node, msg []byte) {
+// send sends to one, or to all that the sender sees; a lost packet is repeated.
+func (c *Cluster) send(from *node, letter ownership.Letter) {
+	msg := letter.Data
 	for _, to := range c.connectedTo(from) {
-		if !from.sees[to] {
+		if !from.sees[to] || letter.To != "" && letter.To != to.name {
 			continue
 		}
 		delay := c.draw(c.cfg.Delay)

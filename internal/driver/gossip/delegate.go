@@ -65,12 +65,12 @@ func (x delegate) NotifyMsg(b []byte) {
 		x.d.leaving[lb.NodeName(content)] = true
 	}
 	x.d.mu.Unlock()
-	if !fresh || kind != kindUser {
+	if !fresh || kind != kindUser && kind != kindDirect {
 		return
 	}
 	b = bytes.Clone(b)
 	x.d.queue.put(Event{Kind: Message, Data: b[headerSize:]})
-	if many && len(b) <= packetLimit {
+	if many && kind == kindUser && len(b) <= packetLimit {
 		x.d.repeat(b)
 	}
 }

@@ -113,7 +113,7 @@ func (d *Driver) Run(ctx context.Context) error {
 // leave tells the others and closes the sockets. What was sent before is on its
 // way already: the outbox empties itself when its context ends.
 func (d *Driver) leave(list *memberlist.Memberlist) {
-	d.deliver(seal(kindGoodbye, d.nextID(), []byte(d.cfg.NodeName)))
+	d.deliver(parcel{content: seal(kindGoodbye, d.nextID(), []byte(d.cfg.NodeName))})
 	if err := list.Leave(leaveTimeout); err != nil {
 		d.cfg.Logger.Debug("leave gossip", "error", err)
 	}
@@ -141,7 +141,12 @@ func (d *Driver) Send(msg []byte) {
 	if len(sealed) <= packetLimit {
 		d.repeat(sealed)
 	}
-	d.outbox.put(sealed)
+	d.outbox.put(parcel{content: sealed})
+}
+
+// SendTo gives msg to one member, once. It never blocks.
+func (d *Driver) SendTo(node lb.NodeName, msg []byte) {
+	d.outbox.put(parcel{to: node, content: seal(kindDirect, d.nextID(), msg)})
 }
 
 // repeat has gossip spread a message.
@@ -199,16 +204,21 @@ func (d *Driver) size() int {
 
 func (d *Driver) nextID() messageID { return messageID{d.origin, d.number.Add(1)} }
 
-// deliver sends a message directly to every member, if they are not too many.
-func (d *Driver) deliver(sealed []byte) {
+// deliver sends a message directly to one member, or to all if they are not too
+// many.
+func (d *Driver) deliver(p parcel) {
 	d.mu.Lock()
 	list, members := d.list, d.sortedMembers()
 	d.mu.Unlock()
+	sealed := p.content
 	long := len(sealed) > packetLimit
-	if len(members) > directLimit && !long {
+	if p.to == "" && len(members) > directLimit && !long {
 		return
 	}
 	for _, m := range members {
+		if p.to != "" && p.to != m.Node {
+			continue
+		}
 		var err error
 		if long {
 			err = list.SendReliable(nodeOf(m), sealed)

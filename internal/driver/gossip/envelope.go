@@ -24,6 +24,7 @@ type messageKind byte
 const (
 	kindUser    messageKind = 1 // the content is the consumer's
 	kindGoodbye messageKind = 2 // the content is the name of a member about to leave
+	kindDirect  messageKind = 3 // as kindUser, but for this member alone
 )
 
 type messageID struct{ origin, number uint64 }

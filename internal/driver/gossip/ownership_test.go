@@ -108,7 +108,11 @@ func (s *speaker) apply(m *ownership.Machine) {
 		s.driver.Set(w)
 	}
 	for _, msg := range r.Send {
-		s.driver.Send(msg)
+		if msg.To == "" {
+			s.driver.Send(msg.Data)
+		} else {
+			s.driver.SendTo(msg.To, msg.Data)
+		}
 	}
 	if r.Resync {
 		s.driver.Resync()

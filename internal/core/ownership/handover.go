@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+const (
+	// offerRepeat is the time between repetitions of an offer.
+	offerRepeat = 15 * time.Millisecond
+	// offerPatience is how long one successor has to answer an offer.
+	offerPatience = 100 * time.Millisecond
+	// handOverLimit is how long a hand-over may take in all.
+	handOverLimit = 600 * time.Millisecond
+)
+
+// giving is a hand-over under way.
+type giving struct {
+	to      lb.NodeName
+	turn    uint64    // how many successors were asked before this one
+	since   time.Time // the first offer of all
+	offered time.Time // the first to this successor
+	sent    time.Time // the last one
+}
+
+// ack is a claim to be shown to a node that offered the group.
+type ack struct {
+	to lb.NodeName
+	g  *group
+}
+
+// givenTo reports whether the group is being handed over to a node.
+func (g *group) givenTo(n lb.NodeName) bool { return g.giving != nil && g.giving.to == n }
+
+// handOver gives a group away if it should, and reports whether that goes on:
+// this node still answers then. Without a successor, or when time is over, the
+// group is left to decide.
+func (m *Machine) handOver(g *group) bool {
+	if !m.shouldGive(g) || !m.narrow(g) {
+		m.keep(g)
+		return false
+	}
+	h := g.giving
+	if h == nil {
+		to := m.successor(g, 0)
+		if to == "" {
+			m.keep(g)
+			return false
+		}
+		h = &giving{to: to, since: m.now, offered: m.now}
+		g.giving = h
+		m.giving[g.Key] = g
+	}
+	if m.now.Sub(h.since) >= handOverLimit {
+		if g.wish == "" || m.leaving {
+			m.bequeath(g, m.successor(g, 0))
+		}
+		m.keep(g)
+		return false
+	}
+	if m.now.Sub(h.offered) >= offerPatience || !m.eligible(g, h.to) {
+		h.turn = min(h.turn+1, maxTurn)
+		if h.to = m.successor(g, h.turn); h.to == "" {
+			m.keep(g)
+			return false
+		}
+		h.offered, h.sent = m.now, time.Time{}
+	}
+	if m.now.Sub(h.sent) >= offerRepeat {
+		h.sent = m.now
+		m.offers = append(m.offers, g)
+	}
+	m.waiting[g.Key] = h.sent.Add(offerRepeat)
+	return true
+}
+
+// shouldGive reports whether this node owns the group and should not any more.
+func (m *Machine) shouldGive(g *group) bool {
+	if !m.settled || m.claims[g.Key].node != m.cfg.Self {
+		return false
+	}
+	return m.leaving || g.wish != "" || !m.eligible(g, m.cfg.Self)
+}
+
+// narrow answers for the group as before, but only where an interface is left.
+// It reports whether there is one: a node that is no candidate any more can
+// answer a little longer, one whose cable is out cannot.
+func (m *Machine) narrow(g *group) bool {
+	left := false
+	for _, ip := range g.Addresses {
+		var still []string
+		for _, name := range m.answering[ip] {
+			if _, up := slices.BinarySearch(m.self.interfaces, name); up {
+				still = append(still, name)
+			}
+		}
+		m.answer(ip, still)
+		left = left || len(still) > 0
+	}
+	return left
+}
+
+// successor is whom to offer a group when so many were asked already.
+func (m *Machine) successor(g *group, turn uint64) lb.NodeName {
+	if g.wish != "" && !m.leaving {
+		if g.wish != m.cfg.Self && m.eligible(g, g.wish) {
+			return g.wish
+		}
+		return ""
+	}
+	if turn == 0 {
+		return m.first(g) // this node is not eligible, or it would not give
+	}
+	order := m.order(g)
+	if len(order) == 0 {
+		return ""
+	}
+	return order[turn%uint64(len(order))]
+}
+
+// keep ends a hand-over: the group has another owner, or stays.
+func (m *Machine) keep(g *group) {
+	g.giving, g.wish = nil, ""
+	if len(m.giving) > 0 {
+		delete(m.giving, g.Key)
+	}
+}
+
+// offer asks a node to take a group whose key is claimed with an epoch.
+type offer struct {
+	key   netip.Addr
+	epoch uint64
+	to    lb.NodeName
+
+	// In a message: the place of the claim on the key, and by how much epoch is
+	// higher, which is how many were asked before.
+	claim uint64
+	turn  uint64
+}
+
+// accept takes over what another node offers to this one. It is offered again
+// until the claim arrives there, which may have been lost.
+func (m *Machine) accept(o offer, from lb.NodeName) {
+	g, known := m.groups[o.key]
+	if o.to != m.cfg.Self || !known {
+		return
+	}
+	cur := m.claims[o.key]
+	switch {
+	case cur.node == m.cfg.Self && cur.epoch > o.epoch:
+		m.acks = append(m.acks, ack{from, g})
+		return
+	case cur.epoch > o.epoch || !m.settled || !m.eligible(g, m.cfg.Self):
+		return
+	}
+	m.take(g.Key, o.epoch+1)
+	for _, ip := range g.Addresses {
+		m.take(ip, 0)
+	}
+	m.dirty[g.Key] = true
+	m.acks = append(m.acks, ack{from, g})
+}
+
+// take claims an address that was offered, with an epoch that wins.
+func (m *Machine) take(ip netip.Addr, epoch uint64) {
+	c := m.claims[ip]
+	if c.node == m.cfg.Self {
+		return
+	}
+	m.claims[ip] = claim{epoch: max(c.epoch+1, epoch), node: m.cfg.Self, unproven: c.epoch == 0 || c.unproven}
+	m.news[ip] = true
+	m.ready.StateChanged = true
+}
