@@ -94,7 +94,8 @@ type Journal struct {
 	// open are the writes that have not been answered for certain.
 	open []Entry
 
-	remembered string
+	// remembered is to be stored; stored is what was, as far as is known.
+	remembered, stored string
 }
 
 // New returns a journal that is not held yet. The holder names this start of
@@ -142,7 +143,9 @@ func (j *Journal) begin(obj *corev1.ConfigMap) {
 	if err != nil {
 		j.log.Warn("cannot read all of the journal; going on with what can be read", "configMap", j.id.String(), "error", err)
 	}
-	j.object, j.taken, j.open, j.remembered = obj, true, list, obj.Data[keyRemembered]
+	j.object, j.taken, j.open = obj, true, list
+	j.stored = obj.Data[keyRemembered]
+	j.remembered = j.stored
 }
 
 // read returns the ConfigMap, nil if there is none.
@@ -163,12 +166,12 @@ func (j *Journal) read(ctx context.Context) (*corev1.ConfigMap, error) {
 // nothing new is to be remembered, nothing is requested. After any error none
 // of them may be sent; ErrLost is final.
 func (j *Journal) Commit(ctx context.Context, writes []status.Write) error {
+	next := entries(writes)
+	if len(next) == 0 && j.remembered == j.stored {
+		return nil
+	}
 	if !j.taken {
 		return ErrLost
-	}
-	next := entries(writes)
-	if len(next) == 0 && j.object != nil && j.object.Data[keyRemembered] == j.remembered {
-		return nil
 	}
 	open := merge(j.open, next)
 	text, err := encode(open)
@@ -185,7 +188,7 @@ func (j *Journal) Commit(ctx context.Context, writes []status.Write) error {
 		err := j.client.Update(ctx, obj)
 		switch {
 		case err == nil:
-			j.object, j.open = obj, open
+			j.object, j.open, j.stored = obj, open, j.remembered
 			return nil
 		case apierrors.IsConflict(err):
 			j.object = nil // of another leader, or of a user with kubectl
@@ -219,6 +222,9 @@ func (j *Journal) lose() error {
 	j.taken = false
 	return ErrLost
 }
+
+// Taken reports whether this replica is the holder, as far as it knows.
+func (j *Journal) Taken() bool { return j.taken }
 
 // Open returns the writes that may be under way: those of the last Commits,
 // and those that the previous holder has left, but for those that are Closed.

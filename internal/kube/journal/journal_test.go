@@ -144,8 +144,11 @@ func TestCommitIsOneRequestAndOnlyForWhatMoves(t *testing.T) {
 	t.Parallel()
 	f := &fakeServer{}
 	j := New(f, "herald", "one", discard())
-	if err := j.Commit(t.Context(), nil); !errors.Is(err, ErrLost) {
+	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); !errors.Is(err, ErrLost) {
 		t.Errorf("commit before it is taken: %v, want ErrLost", err)
+	}
+	if err := j.Commit(t.Context(), nil); err != nil {
+		t.Errorf("commit of nothing: %v", err)
 	}
 	if err := j.Take(t.Context()); err != nil {
 		t.Fatal(err)
@@ -198,7 +201,7 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("the old leader commits: %v, want ErrLost", err)
 	}
 	wantRequests(t, f, "update", "get")
-	if err := old.Commit(t.Context(), nil); !errors.Is(err, ErrLost) {
+	if err := old.Commit(t.Context(), []status.Write{gift("a", "1")}); !errors.Is(err, ErrLost) || old.Taken() {
 		t.Errorf("it may go on: %v, want ErrLost", err)
 	}
 	// The old leader is quicker than the one that takes over.

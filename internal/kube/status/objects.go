@@ -26,13 +26,15 @@ type ControllerOptions struct {
 	Namespace string
 	// Now is the time that new conditions carry.
 	Now time.Time
+	// Underway are writes to Services whose outcome is not known.
+	Underway []Underway
 }
 
 // Controller returns what the controller has to write so that the cluster
 // shows the plan and the problems: Services first, then configuration objects,
 // then its ConfigurationState.
 func Controller(o snapshot.Objects, plan ipam.Result, problems []snapshot.Problem, opt ControllerOptions) []Write {
-	out := services(o.Services, plan.Services, opt.Now)
+	out := services(o.Services, hold(o.Services, plan.Services, opt.Underway), opt)
 	out = append(out, configuration(o, plan.Pools, problems, opt)...)
 	if w, ok := ControllerState(o.ConfigurationStates, problems, nil, opt); ok {
 		out = append(out, w)

@@ -17,11 +17,16 @@ import (
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
 )
 
 // services returns the writes that bring Services in line with the plan, the
 // longest-waiting Service first.
-func services(objs []*corev1.Service, plan []ipam.Decision, now time.Time) []Write {
+func services(objs []*corev1.Service, plan []ipam.Decision, opt ControllerOptions) []Write {
+	unsure := make(map[types.UID]string, len(opt.Underway))
+	for _, u := range opt.Underway {
+		unsure[u.UID] = u.Version
+	}
 	byKey := make(map[lb.ServiceKey]*corev1.Service, len(objs))
 	for _, o := range objs {
 		byKey[lb.ServiceKey{Namespace: o.Namespace, Name: o.Name}] = o
@@ -32,7 +37,8 @@ func services(objs []*corev1.Service, plan []ipam.Decision, now time.Time) []Wri
 		if obj == nil || obj.DeletionTimestamp != nil {
 			continue
 		}
-		if w, ok := service(obj, &plan[i], now); ok {
+		version, open := unsure[obj.UID]
+		if w, ok := service(obj, &plan[i], opt.Now, open && version == obj.ResourceVersion); ok {
 			out = append(out, w)
 		}
 	}
@@ -55,7 +61,10 @@ type patchMeta struct {
 	Annotations     map[string]any `json:"annotations,omitempty"`
 }
 
-func service(obj *corev1.Service, d *ipam.Decision, now time.Time) (Write, bool) {
+// service returns the write that a Service needs. With force there is always
+// one: another write to this version is under way, and every new version keeps
+// that from being carried out later.
+func service(obj *corev1.Service, d *ipam.Decision, now time.Time, force bool) (Write, bool) {
 	// The UID keeps the patch from meeting a new Service of the same name.
 	p := patch{Metadata: patchMeta{ResourceVersion: obj.ResourceVersion, UID: string(obj.UID)}, Status: map[string]any{}}
 	p.Metadata.Annotations = annotations(obj, d.Pools)
@@ -75,7 +84,12 @@ func service(obj *corev1.Service, d *ipam.Decision, now time.Time) (Write, bool)
 		p.Status["conditions"] = []metav1.Condition{cond}
 	}
 	if len(p.Status) == 0 && len(p.Metadata.Annotations) == 0 {
-		return Write{}, false
+		if !force {
+			return Write{}, false
+		}
+		// Without an older one the condition would differ. The time makes it.
+		cond.LastTransitionTime = metav1.NewTime(find(obj.Status.Conditions, cond.Type).LastTransitionTime.Add(time.Second))
+		p.Status["conditions"] = []metav1.Condition{cond}
 	}
 	old := find(obj.Status.Conditions, api.ConditionAllocated)
 	news := old == nil || old.Reason != cond.Reason || old.Message != cond.Message
@@ -156,6 +170,9 @@ func serviceEvents(d *ipam.Decision, news bool) []Event {
 	}
 	switch d.Trouble() {
 	case ipam.NotAllocated:
+		if d.Reason.Code == reason.AddressFreeing {
+			break // it is on its way
+		}
 		failed(api.EventAllocationFailed, "Failed to allocate IP for")
 	case ipam.BadRequest:
 		failed(api.EventLoadBalancerFailed, "Invalid request of")

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/heraldlb/herald/internal/core/ipam"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+)
+
+// Underway is a write to a Service that nobody knows the outcome of: it may
+// have failed, or may still be carried out, as long as the Service is of the
+// version that it is bound to.
+type Underway struct {
+	UID       types.UID
+	Version   string
+	Addresses []netip.Addr // that the Service has after it
+}
+
+// hold holds back what cannot be given yet. The requests of a plan are carried
+// out in any order, so an address that is taken from one Service and given to
+// another would be on both for a moment, or for long if the first request
+// fails. So it is given only when a reading shows that it has been taken.
+//
+//	reading 1   a has .1, b waits      plan: a loses .1, b gets .1
+//	            written: a has nothing. b: AddressFreeing
+//	reading 2   a has nothing          plan: b gets .1
+//	            written: b has .1
+//
+// The same goes for an address that a request under way may give to somebody.
+func hold(objs []*corev1.Service, plan []ipam.Decision, open []Underway) []ipam.Decision {
+	if !slices.ContainsFunc(plan, func(d ipam.Decision) bool { return len(d.Added) > 0 }) {
+		return plan
+	}
+	byKey := make(map[lb.ServiceKey]*corev1.Service, len(objs))
+	for _, o := range objs {
+		byKey[lb.ServiceKey{Namespace: o.Namespace, Name: o.Name}] = o
+	}
+	busy := leaving(byKey, plan, open)
+	if len(busy) == 0 {
+		return plan
+	}
+	out := slices.Clone(plan)
+	for i := range out {
+		if obj := byKey[out[i].Key]; obj != nil {
+			holdOne(&out[i], obj, busy)
+		}
+	}
+	return out
+}
+
+// leaving returns, for each address that a Service has or may get although the
+// plan does not let it have it, those Services.
+func leaving(byKey map[lb.ServiceKey]*corev1.Service, plan []ipam.Decision, open []Underway) map[netip.Addr][]lb.ServiceKey {
+	out := map[netip.Addr][]lb.ServiceKey{}
+	mayGet := make(map[types.UID][]Underway, len(open))
+	for _, u := range open {
+		mayGet[u.UID] = append(mayGet[u.UID], u)
+	}
+	note := func(d *ipam.Decision, addrs []netip.Addr) {
+		for _, a := range addrs {
+			if !slices.Contains(d.Addresses, a) && !slices.Contains(out[a], d.Key) {
+				out[a] = append(out[a], d.Key)
+			}
+		}
+	}
+	for i := range plan {
+		d := &plan[i]
+		obj := byKey[d.Key]
+		if obj == nil {
+			continue
+		}
+		note(d, addresses(obj.Status.LoadBalancer.Ingress))
+		for _, u := range mayGet[obj.UID] {
+			if u.Version == obj.ResourceVersion {
+				note(d, u.Addresses)
+			}
+		}
+		delete(mayGet, obj.UID)
+	}
+	for _, u := range open {
+		if _, unseen := mayGet[u.UID]; !unseen {
+			continue
+		}
+		// It is not in the reading, so nothing is known about it.
+		for _, a := range u.Addresses {
+			out[a] = append(out[a], lb.ServiceKey{})
+		}
+	}
+	return out
+}
+
+// holdOne takes out of a decision what is busy.
+func holdOne(d *ipam.Decision, obj *corev1.Service, busy map[netip.Addr][]lb.ServiceKey) {
+	var back []netip.Addr
+	why := ""
+	for _, a := range d.Added {
+		others := slices.DeleteFunc(slices.Clone(busy[a]), func(k lb.ServiceKey) bool { return k == d.Key })
+		if len(others) == 0 {
+			continue
+		}
+		if why == "" {
+			why = fmt.Sprintf("%s is being taken from %s, and follows", a, called(others[0]))
+		}
+		back = append(back, a)
+	}
+	if len(back) == 0 {
+		return
+	}
+	if p := obj.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
+		back = d.Added // both or nothing
+	}
+	var pools []string
+	var addrs []netip.Addr
+	for i, a := range d.Addresses {
+		if slices.Contains(back, a) {
+			continue
+		}
+		addrs = append(addrs, a)
+		why += "; has " + a.String()
+		if len(d.Pools) == len(d.Addresses) && !slices.Contains(pools, d.Pools[i]) {
+			pools = append(pools, d.Pools[i])
+		}
+	}
+	if len(d.Pools) != len(d.Addresses) && len(addrs) > 0 {
+		pools = d.Pools
+	}
+	d.Addresses, d.Pools = addrs, pools
+	d.Added = slices.DeleteFunc(slices.Clone(d.Added), func(a netip.Addr) bool { return slices.Contains(back, a) })
+	d.Reason = reason.New(reason.AddressFreeing, "%s", why)
+}
+
+func called(k lb.ServiceKey) string {
+	if k == (lb.ServiceKey{}) {
+		return "a Service that cannot be read now"
+	}
+	return "Service " + k.String()
+}
