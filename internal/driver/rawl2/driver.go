@@ -49,8 +49,9 @@ type Driver struct {
 
 	mu       sync.Mutex // guards all below
 	machine  *l2.Machine
-	moved    bool   // Reaches has changed since Run looked
-	revision uint64 // of the machine, when changed was signalled last
+	moved    bool      // Reaches has changed since Run looked
+	revision uint64    // of the machine, when changed was signalled last
+	alarm    time.Time // when Run wakes up by itself
 	errors   map[errorKey]string
 }
 
@@ -99,7 +100,8 @@ func (d *Driver) State() l2.State {
 	return s
 }
 
-// Changed receives a value after a conflict or an error has come or gone. Several may come as one. It has one reader.
+// Changed receives a value after a conflict or an error has come or gone, and after an address that was probed is
+// announced or left to somebody else. Several may come as one. It has one reader.
 func (d *Driver) Changed() <-chan struct{} { return d.changed }
 
 // Run answers and announces until ctx ends. What fails is listed in State and tried again.
@@ -150,12 +152,16 @@ func (d *Driver) answer(index int, in, out []byte) []byte {
 	return l2.AppendFrame(out[:0], &reply)
 }
 
-// signal tells the user of conflicts that came or went. The caller holds mu.
+// signal tells the user of what became of addresses and of conflicts, and Run of work that is due earlier than it
+// knows. The caller holds mu.
 func (d *Driver) signal() {
 	if r := d.machine.Revision(); r != d.revision {
 		d.revision = r
 		notify(d.changed)
-		notify(d.wake) // the time of its expiry is news to the timer
+	}
+	if next := d.machine.Next(); !next.IsZero() && next.Before(d.alarm) {
+		d.alarm = next
+		notify(d.wake)
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/heraldlb/herald/internal/core/l2"
@@ -18,15 +18,17 @@ import (
 
 // port is a packet socket on one link for one protocol.
 type port struct {
-	conn *packet.Conn
-	raw  syscall.RawConn
-	stop int           // eventfd that ends serve
-	done chan struct{} // closed when serve has ended
-	err  error         // why serve ended; read it after done
+	conn     *packet.Conn
+	raw      syscall.RawConn
+	protocol int
+	spans    []span        // what the kernel passes; nil: everything
+	stop     int           // eventfd that ends serve
+	done     chan struct{} // closed when serve has ended
+	err      error         // why serve ended; read it after done
 }
 
-func openPort(link l2.Link, protocol int) (*port, error) {
-	filter, err := assemble(protocol)
+func openPort(link l2.Link, protocol int, spans []span) (*port, error) {
+	filter, err := assemble(protocol, everything())
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +45,28 @@ func openPort(link l2.Link, protocol int) (*port, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make an eventfd: %w", err), conn.Close())
 	}
-	return &port{conn: conn, raw: raw, stop: stop, done: make(chan struct{})}, nil
+	p := &port{conn: conn, raw: raw, stop: stop, done: make(chan struct{}), protocol: protocol}
+	p.narrow(spans)
+	return p, nil
+}
+
+// narrow makes the kernel pass only packets that are about the spans. If it does not take the program, everything
+// passes, as before: that costs time and changes nothing else.
+func (p *port) narrow(spans []span) {
+	if slices.Equal(p.spans, spans) {
+		return
+	}
+	filter, err := assemble(p.protocol, spans)
+	if err == nil {
+		err = p.conn.SetBPF(filter)
+	}
+	p.spans = spans
+	if err != nil {
+		p.spans = nil // the old program is wrong now, and the next one may be taken
+		if filter, err = assemble(p.protocol, everything()); err == nil {
+			_ = p.conn.SetBPF(filter)
+		}
+	}
 }
 
 // serve answers packets until close or an error, then calls ended.
@@ -108,50 +131,4 @@ func (p *port) close() {
 	<-p.done
 	_ = p.conn.Close() // nothing is lost with it
 	_ = unix.Close(p.stop)
-}
-
-// assemble returns the filter that the kernel applies before it wakes us. The IPv6 socket gets to see all IPv6 packets
-// for this host, so it rejects by the cheapest look first.
-func assemble(protocol int) ([]bpf.RawInstruction, error) {
-	program := filterNDP()
-	if protocol == unix.ETH_P_ARP {
-		program = filterARP()
-	}
-	filter, err := bpf.Assemble(program)
-	if err != nil {
-		return nil, fmt.Errorf("assemble the packet filter: %w", err)
-	}
-	return filter, nil
-}
-
-const wholeFrame = 2048
-
-// filterARP passes requests and replies for IPv4 over Ethernet, not those to other stations.
-func filterARP() []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 14, Size: 4}, // hardware and protocol type
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0x0001_0800, SkipTrue: 6},
-		bpf.LoadAbsolute{Off: 20, Size: 2}, // operation
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 3},
-		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
-		bpf.RetConstant{Val: wholeFrame},
-		bpf.RetConstant{Val: 0},
-	}
-}
-
-// filterNDP passes neighbour solicitations and advertisements, not those to other stations.
-func filterNDP() []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 20, Size: 2}, // next header and hop limit
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6<<8 | 255, SkipTrue: 6},
-		bpf.LoadAbsolute{Off: 54, Size: 1}, // ICMPv6 type
-		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 135, SkipTrue: 4},
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 136, SkipTrue: 3},
-		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
-		bpf.RetConstant{Val: wholeFrame},
-		bpf.RetConstant{Val: 0},
-	}
 }

@@ -19,12 +19,19 @@ type runner struct {
 	driver  *Driver
 	members *memberships
 	ports   map[portKey]*port
-	wanted  map[portKey]l2.Link
+	wanted  map[portKey]*reach
 	leaving []*port          // not wanted any more, to be closed when there is time: the kernel takes some for it
 	failed  map[portKey]bool // wanted, and could not be opened or broke
 	retryAt time.Time        // if any failed
 	packets []l2.Packet      // reused
 	frame   []byte           // reused
+}
+
+// reach is what a socket is for.
+type reach struct {
+	link  l2.Link
+	bits  []uint32 // the last ones of its addresses
+	spans []span   // that hold them
 }
 
 // portKey names a socket: one per link and protocol.
@@ -58,7 +65,9 @@ func (r *runner) reconcile() {
 		return
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(r.wanted), comparePorts) {
-		if r.ports[k] == nil {
+		if p := r.ports[k]; p != nil {
+			p.narrow(r.wanted[k].spans)
+		} else {
 			r.open(k)
 		}
 	}
@@ -67,11 +76,18 @@ func (r *runner) reconcile() {
 // want works out which sockets are needed and puts those that are not aside.
 func (r *runner) want(reaches []l2.Reach) {
 	before := r.wanted
-	r.wanted = map[portKey]l2.Link{}
-	for _, reach := range reaches {
-		r.wanted[portKey{reach.Link.Index, protocolOf(reach.IP)}] = reach.Link
+	r.wanted = map[portKey]*reach{}
+	for _, one := range reaches {
+		k := portKey{one.Link.Index, protocolOf(one.IP)}
+		if r.wanted[k] == nil {
+			r.wanted[k] = &reach{link: one.Link}
+		}
+		r.wanted[k].bits = append(r.wanted[k].bits, lastBits(one.IP))
 	}
-	for k, link := range before {
+	for _, w := range r.wanted {
+		w.spans, w.bits = spansOf(w.bits, maxSpans), nil
+	}
+	for k, was := range before {
 		if _, still := r.wanted[k]; still {
 			continue
 		}
@@ -80,7 +96,7 @@ func (r *runner) want(reaches []l2.Reach) {
 			delete(r.ports, k)
 		}
 		delete(r.failed, k)
-		r.driver.report(link.Name, protocolName(k.protocol), nil)
+		r.driver.report(was.link.Name, protocolName(k.protocol), nil)
 	}
 }
 
@@ -98,8 +114,8 @@ func (r *runner) collectBroken() {
 }
 
 func (r *runner) open(k portKey) {
-	link, d := r.wanted[k], r.driver
-	p, err := openPort(link, k.protocol)
+	link, d := r.wanted[k].link, r.driver
+	p, err := openPort(link, k.protocol, r.wanted[k].spans)
 	if err != nil {
 		r.fail(k, err)
 		return
@@ -119,7 +135,7 @@ func (r *runner) open(k portKey) {
 func (r *runner) fail(k portKey, err error) {
 	r.failed[k] = true
 	r.retryAt = time.Now().Add(r.driver.retry)
-	r.driver.report(r.wanted[k].Name, protocolName(k.protocol), err)
+	r.driver.report(r.wanted[k].link.Name, protocolName(k.protocol), err)
 }
 
 // announce sends everything that is due.
@@ -144,33 +160,33 @@ func (r *runner) announce() {
 // send sends one announcement. A failure is not tried again: the next repeat comes soon, and if the socket is broken
 // its reader says so.
 func (r *runner) send(p *l2.Packet) {
-	port := r.ports[portKey{p.Interface, protocolOf(p.TargetIP)}]
-	if port == nil {
-		return
-	}
-	// Set may have taken the address away after Tick. Announcing it now would draw the traffic of the new owner here.
+	port, m := r.ports[portKey{p.Interface, protocolOf(p.TargetIP)}], r.driver.machine
 	r.driver.mu.Lock()
-	owned := r.driver.machine.Owns(p.TargetIP, p.Interface)
+	// Set may have taken the address away after Tick. Announcing it now would draw the traffic of the new owner here.
+	owned := m.Owns(p.TargetIP, p.Interface)
+	if port == nil {
+		m.Unsent(time.Now(), p)
+	}
 	r.driver.mu.Unlock()
-	if owned {
+	if owned && port != nil {
 		r.frame = l2.AppendFrame(r.frame[:0], p)
 		port.send(r.frame)
 	}
 }
 
-// pause returns the time until Run has something to do.
+// pause returns the time until Run has something to do. Anything new wakes it earlier.
 func (r *runner) pause() time.Duration {
 	d := r.driver
 	d.mu.Lock()
-	next := d.machine.Next()
-	d.mu.Unlock()
-	if len(r.failed) > 0 && (next.IsZero() || r.retryAt.Before(next)) {
-		next = r.retryAt
+	defer d.mu.Unlock()
+	d.alarm = d.machine.Next()
+	if len(r.failed) > 0 && (d.alarm.IsZero() || r.retryAt.Before(d.alarm)) {
+		d.alarm = r.retryAt
 	}
-	if next.IsZero() {
-		return time.Hour // anything new wakes Run
+	if d.alarm.IsZero() {
+		d.alarm = time.Now().Add(time.Hour)
 	}
-	return max(0, time.Until(next))
+	return max(0, time.Until(d.alarm))
 }
 
 func (r *runner) closeLeaving() {
