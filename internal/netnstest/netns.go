@@ -178,8 +178,30 @@ func (n *NS) addAddr(tb testing.TB, name string, prefix netip.Prefix, flags int)
 	}
 }
 
+// DelAddr takes an address from an interface.
+func (n *NS) DelAddr(tb testing.TB, name string, prefix netip.Prefix) {
+	tb.Helper()
+	ip := prefix.Addr()
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), ip.BitLen())}}
+	if err := n.Handle.AddrDel(n.Link(tb, name), addr); err != nil {
+		tb.Fatalf("delete %v from %s: %v", prefix, name, err)
+	}
+}
+
 // DADFailed reports whether duplicate address detection found another owner of an address of an interface.
 func (n *NS) DADFailed(tb testing.TB, name string, ip netip.Addr) bool {
+	tb.Helper()
+	return n.flags6(tb, name, ip)&unix.IFA_F_DADFAILED != 0
+}
+
+// DADDone reports whether duplicate address detection found no other owner of an address of an interface.
+func (n *NS) DADDone(tb testing.TB, name string, ip netip.Addr) bool {
+	tb.Helper()
+	return n.flags6(tb, name, ip)&(unix.IFA_F_DADFAILED|unix.IFA_F_TENTATIVE) == 0
+}
+
+// flags6 returns the flags of an IPv6 address of an interface.
+func (n *NS) flags6(tb testing.TB, name string, ip netip.Addr) int {
 	tb.Helper()
 	addrs, err := n.Handle.AddrList(n.Link(tb, name), netlink.FAMILY_V6)
 	if err != nil {
@@ -187,11 +209,11 @@ func (n *NS) DADFailed(tb testing.TB, name string, ip netip.Addr) bool {
 	}
 	for _, a := range addrs {
 		if got, ok := netip.AddrFromSlice(a.IP); ok && got == ip {
-			return a.Flags&unix.IFA_F_DADFAILED != 0
+			return a.Flags
 		}
 	}
 	tb.Fatalf("%s does not have %v", name, ip)
-	return false
+	return 0
 }
 
 // Neighbor returns the MAC that the kernel of the namespace holds for an address, nil if it has none.

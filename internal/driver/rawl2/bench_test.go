@@ -3,6 +3,7 @@
 package rawl2
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -58,6 +59,57 @@ func BenchmarkARPReply(b *testing.B) {
 			slices.Sort(times)
 			b.ReportMetric(float64(times[len(times)/2].Nanoseconds()), "p50-ns")
 			b.ReportMetric(float64(times[len(times)*99/100].Nanoseconds()), "p99-ns")
+		})
+	}
+}
+
+// BenchmarkTakeOver measures the time from Set with 1,000 new addresses until all of them have been announced for the
+// first time, at the far end of a cable.
+func BenchmarkTakeOver(b *testing.B) {
+	for _, family := range []int{4, 6} {
+		b.Run(fmt.Sprintf("IPv%d", family), func(b *testing.B) {
+			_, far := cable(b, fmt.Sprintf("taken%d", family))
+			cfg := silent()
+			cfg.Repeats = []time.Duration{0}
+			d, l := running(b, cfg), link(b, fmt.Sprintf("taken%d", family))
+			ips, protocol := make([]netip.Addr, 1000), arp
+			for i := range ips {
+				ips[i] = netip.AddrFrom4([4]byte{198, 51, byte(i / 250), byte(i%250 + 1)})
+				if family == 6 {
+					ips[i], protocol = netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 14: byte(i >> 8), 15: byte(i)}), ip6
+				}
+			}
+			w := newWire(b, far, protocol)
+			raw, err := w.conn.SyscallConn()
+			if err == nil {
+				err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) })
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			var times []time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				d.Set(own(l, vip4, vip6))
+				w.ready(b, map[int]netip.Addr{4: vip4, 6: vip6}[family])
+				_ = w.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+				b.StartTimer()
+				begin, left := time.Now(), len(ips)
+				d.Set(own(l, append([]netip.Addr{vip4, vip6}, ips...)...))
+				for left > 0 {
+					n, _, err := w.conn.ReadFrom(w.buf)
+					if err != nil {
+						b.Fatalf("%d of %d missing: %v", left, len(ips), err)
+					}
+					if p, err := l2.ParseFrame(w.buf[:n]); err == nil && p.SenderIP == p.TargetIP && p.Kind != l2.ARPReply && p.SenderIP != vip4 && p.SenderIP != vip6 {
+						left--
+					}
+				}
+				times = append(times, time.Since(begin))
+			}
+			slices.Sort(times)
+			b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-us")
+			b.ReportMetric(float64(times[len(times)-1].Microseconds()), "max-us")
 		})
 	}
 }

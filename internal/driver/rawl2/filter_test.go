@@ -200,6 +200,50 @@ func TestFilterFollows(t *testing.T) {
 	}
 }
 
+// TestFilterInKernel: what is not about our addresses does not reach the process, of either protocol; what is does, also
+// when only the sender's address is ours.
+func TestFilterInKernel(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "inkernel0")
+	l := link(t, "inkernel0")
+	for _, tt := range []struct {
+		protocol int
+		own, not netip.Addr
+		frame    func(target, sender netip.Addr) []byte
+	}{
+		{arp, vip4, vip4.Next(), arpFrame},
+		{ip6, vip6, vip6.Next(), func(target, sender netip.Addr) []byte {
+			frame := ndpFrame(target, sender)
+			copy(frame, []byte{0x33, 0x33, 0, 0, 0, 1})
+			return frame
+		}},
+	} {
+		p, err := openPort(l, tt.protocol, spansOf([]uint32{lastBits(tt.own)}, maxSpans))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := make(chan l2.Packet, 100)
+		go p.serve(func(in, _ []byte) []byte {
+			if p, err := l2.ParseFrame(in); err == nil {
+				seen <- p
+			}
+			return nil
+		}, func() {})
+		w := newWire(t, far, tt.protocol)
+		for range 50 {
+			w.write(t, tt.frame(tt.not, tt.not))
+		}
+		w.write(t, tt.frame(tt.not, tt.own))
+		w.write(t, tt.frame(tt.own, tt.not))
+		for _, want := range []netip.Addr{tt.not, tt.own} {
+			if got := <-seen; got.TargetIP != want {
+				t.Errorf("%s: a question for %v passed, want %v", protocolName(tt.protocol), got.TargetIP, want)
+			}
+		}
+		p.close()
+	}
+}
+
 // TestFilterRefused: a kernel that has no room for the program costs time only.
 func TestFilterRefused(t *testing.T) { //nolint:paralleltest // the limit is that of all tests
 	host, far := cable(t, "refused0")

@@ -158,8 +158,12 @@ func newWire(tb testing.TB, far *netnstest.NS, protocol int) *wire {
 
 func (w *wire) send(tb testing.TB, p l2.Packet) {
 	tb.Helper()
-	to := &packet.Addr{HardwareAddr: p.Dst[:]}
-	if _, err := w.conn.WriteTo(l2.AppendFrame(nil, &p), to); err != nil {
+	w.write(tb, l2.AppendFrame(nil, &p))
+}
+
+func (w *wire) write(tb testing.TB, frame []byte) {
+	tb.Helper()
+	if _, err := w.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
 		tb.Fatal(err)
 	}
 }
