@@ -7,6 +7,8 @@
 // (group metallb.io) and v1alpha1 (group heraldlb.io).
 package api
 
+import "time"
+
 // Groups of the API.
 const (
 	// GroupMetalLB is the group of every configuration kind. It is MetalLB's,
@@ -38,7 +40,17 @@ const (
 	// non-empty key may share an address.
 	AnnotationAllowSharedIP       = Prefix + "allow-shared-ip"
 	AnnotationAllowSharedIPLegacy = PrefixLegacy + "allow-shared-ip"
+
+	// AnnotationL2MoveTo is a wish, "NODE TIME" with the time as in RFC 3339:
+	// that the node should answer for the Service's addresses from now on. It
+	// counts only while it is new (MoveValid), so that it is granted once and
+	// pins nothing. It is what heraldctl l2 move writes.
+	AnnotationL2MoveTo = GroupHerald + "/l2-move-to"
 )
+
+// MoveValid is how old the time in AnnotationL2MoveTo may be when a speaker
+// first sees it.
+const MoveValid = time.Minute
 
 // Annotations written to a Service.
 const (

@@ -120,18 +120,23 @@ func CheckOutput(format string) error {
 
 // PrintAddresses writes the list as table, wide, json or yaml.
 func PrintAddresses(w io.Writer, list []Address, format string) error {
-	whole := map[string]any{"addresses": list}
-	switch format {
-	case "table", "wide":
+	if format == "table" || format == "wide" {
 		return addressTable(w, list, format == "wide")
+	}
+	return printData(w, map[string]any{"addresses": list}, format)
+}
+
+// printData writes data for programs: json or yaml.
+func printData(w io.Writer, data any, format string) error {
+	switch format {
 	case "json":
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		return enc.Encode(whole)
+		return enc.Encode(data)
 	case "yaml":
-		data, err := yaml.Marshal(whole)
+		text, err := yaml.Marshal(data)
 		if err == nil {
-			_, err = w.Write(data)
+			_, err = w.Write(text)
 		}
 		return err
 	}
