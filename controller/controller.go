@@ -8,16 +8,19 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/kube"
+	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 	"github.com/heraldlb/herald/internal/telemetry"
@@ -28,12 +31,24 @@ type reader interface {
 	// Read returns a complete reading, or an error: then nothing may be
 	// changed. The objects are shared and may not be changed.
 	Read(ctx context.Context) (snapshot.Objects, error)
+	// CatchUp returns when Read is at least as new as the API server was when
+	// it was called.
+	CatchUp(ctx context.Context) error
 }
 
 // writer carries out writes; *kube.Writer is one.
 type writer interface {
+	// TakeOver makes this replica the only one whose writes can move addresses,
+	// and finishes what the one before it has begun. It may be called again.
+	TakeOver(ctx context.Context) error
+	// Settle finds out what has become of writes that were not answered for
+	// certain; the next Read shows it. After an error there may be no plan.
+	Settle(ctx context.Context) error
+	// Underway returns the writes that may still be carried out.
+	Underway() []status.Underway
 	// Apply returns when all writes have been answered. A failed one does not
 	// stop the others. The next Read shows the effect of those that succeeded.
+	// journal.ErrLost means that another replica has taken over.
 	Apply(ctx context.Context, writes []status.Write) kube.Outcome
 }
 
@@ -51,6 +66,10 @@ type Controller struct {
 
 	leading atomic.Bool
 	applied atomic.Bool // this replica has carried out a plan
+	// caughtUp: nothing that other leaders have done is unknown.
+	caughtUp bool
+	// resign ends the leadership, and with it the program.
+	resign context.CancelCauseFunc
 
 	// unknown is the last error that the ConfigurationState tells of.
 	unknown string
@@ -82,7 +101,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		return fmt.Errorf("make the client: %w", err)
 	}
 	c.cluster = cluster
-	c.writer = cluster.NewWriter(c.metrics.Client, log)
+	c.writer = cluster.NewWriter(c.metrics.Client, log, cluster.NewJournal(holder()))
 	c.guard = &guard{client: c.direct, log: log}
 	r, err := newReplica(cluster.Connection(), o, c.direct, log)
 	if err != nil {
@@ -105,11 +124,7 @@ func (c *Controller) register(r *replica, cluster *kube.Cluster, loop *kube.Loop
 		r.add(cluster.RunCaches),
 		r.addReadyCheck("caches", cluster.Synced),
 		r.addReadyCheck("plan", c.ready),
-		r.addLeaderOnly(func(ctx context.Context) error {
-			c.leading.Store(true)
-			c.log.Info("leading")
-			return loop.Run(ctx)
-		}),
+		r.addLeaderOnly(func(ctx context.Context) error { return c.lead(ctx, loop.Run) }),
 		r.addLeaderOnly(func(ctx context.Context) error { return gone.run(ctx, c.direct) }),
 	}
 	if c.opts.MLSecretName != "" {
@@ -130,6 +145,28 @@ func (c *Controller) register(r *replica, cluster *kube.Cluster, loop *kube.Loop
 	return errors.Join(errs...)
 }
 
+// lead runs the loop while this replica leads.
+func (c *Controller) lead(ctx context.Context, loop func(context.Context) error) error {
+	ctx, c.resign = context.WithCancelCause(ctx)
+	defer c.resign(nil)
+	c.leading.Store(true)
+	c.log.Info("leading")
+	err := loop(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, journal.ErrLost) {
+		return cause // to be started again, as one who does not lead
+	}
+	return err
+}
+
+// holder names this start of this replica.
+func holder() string {
+	host, err := os.Hostname() // in a cluster: the name of the Pod
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "_" + string(uuid.NewUUID())
+}
+
 // ready says why this replica is not ready; caches have a check of their own. A
 // replica that does not lead is ready to.
 func (c *Controller) ready() error {
@@ -147,6 +184,10 @@ func (c *Controller) sync(ctx context.Context) (time.Duration, error) {
 	if err == nil {
 		c.applied.Store(true)
 	}
+	if errors.Is(err, journal.ErrLost) {
+		c.resign(err)
+		return 0, err
+	}
 	if errors.As(err, new(*writeError)) {
 		return again, nil // logged, and the objects that failed wait on their own
 	}
@@ -156,8 +197,36 @@ func (c *Controller) sync(ctx context.Context) (time.Duration, error) {
 // writeError is a round that was carried out but for some objects.
 type writeError struct{ error }
 
+// Unwrap returns what went wrong.
+func (e *writeError) Unwrap() error { return e.error }
+
+// read returns a reading that a plan may be made from: complete, and with
+// everything in it that this leader or one before it has done.
+func (c *Controller) read(ctx context.Context) (snapshot.Objects, error) {
+	if !c.caughtUp {
+		if _, err := c.cluster.Read(ctx); err != nil {
+			return snapshot.Objects{}, err
+		}
+		// In this order: once the old leader can do nothing more, look.
+		if err := c.writer.TakeOver(ctx); err != nil {
+			return snapshot.Objects{}, err
+		}
+		if err := c.cluster.CatchUp(ctx); err != nil {
+			return snapshot.Objects{}, err
+		}
+		c.caughtUp = true
+	}
+	if err := c.writer.Settle(ctx); err != nil {
+		return snapshot.Objects{}, &unsettledError{err}
+	}
+	return c.cluster.Read(ctx)
+}
+
+// unsettledError is a round that has to wait for the API server.
+type unsettledError struct{ error }
+
 func (c *Controller) round(ctx context.Context) (time.Duration, error) {
-	objs, err := c.cluster.Read(ctx)
+	objs, err := c.read(ctx)
 	if err != nil {
 		c.reportUnknown(ctx, err)
 		return 0, err
@@ -177,7 +246,9 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 		return telemetry.PlanView{At: at, Snapshot: &snap, Plan: plan, Problems: problems}
 	})
 	poolMetrics(c.metrics.Allocator, plan.Pools)
-	out := c.writer.Apply(ctx, status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at}))
+	out := c.writer.Apply(ctx, status.Controller(objs, plan, problems, status.ControllerOptions{
+		Namespace: c.opts.Namespace, Now: at, Underway: c.writer.Underway(),
+	}))
 	if out.Written > 0 {
 		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))
 	}
@@ -199,8 +270,8 @@ func sooner(a, b time.Duration) time.Duration {
 // cannot be read. It is the only thing written in that state.
 func (c *Controller) reportUnknown(ctx context.Context, cause error) {
 	var ns *kube.NotSyncedError
-	if errors.As(cause, &ns) && len(ns.Missing) == 0 {
-		return // only starting
+	if errors.As(cause, new(*unsettledError)) || (errors.As(cause, &ns) && len(ns.Missing) == 0) {
+		return // it passes
 	}
 	if cause.Error() == c.unknown {
 		return

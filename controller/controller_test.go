@@ -49,9 +49,21 @@ type fakeCluster struct {
 	err     error
 	written []string // kind and name
 	outcome kube.Outcome
+	steps   []string // other requests
+	fail    map[string]error
 }
 
 func (f *fakeCluster) Read(context.Context) (snapshot.Objects, error) { return f.objs, f.err }
+
+func (f *fakeCluster) CatchUp(context.Context) error  { return f.step("catch up") }
+func (f *fakeCluster) TakeOver(context.Context) error { return f.step("take over") }
+func (f *fakeCluster) Settle(context.Context) error   { return f.step("settle") }
+func (f *fakeCluster) Underway() []status.Underway    { return nil }
+
+func (f *fakeCluster) step(what string) error {
+	f.steps = append(f.steps, what)
+	return f.fail[what]
+}
 
 func (f *fakeCluster) Apply(_ context.Context, writes []status.Write) kube.Outcome {
 	for _, w := range writes {

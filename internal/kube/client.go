@@ -54,6 +54,16 @@ func (c *Client) Create(ctx context.Context, obj snapshot.Object) error {
 	return answer(obj, rc.Post().NamespaceIfScoped(obj.GetNamespace(), obj.GetNamespace() != "").Resource(resource).Body(obj).Do(ctx))
 }
 
+// Update replaces the object with obj, if it is still of the version that obj
+// has, and obj with the result.
+func (c *Client) Update(ctx context.Context, obj snapshot.Object) error {
+	rc, resource, err := c.connections.toKindOf(obj)
+	if err != nil {
+		return err
+	}
+	return answer(obj, rc.Put().NamespaceIfScoped(obj.GetNamespace(), obj.GetNamespace() != "").Resource(resource).Name(obj.GetName()).Body(obj).Do(ctx))
+}
+
 // PatchStatus patches the status of obj and replaces obj with the result.
 func (c *Client) PatchStatus(ctx context.Context, obj snapshot.Object, kind types.PatchType, patch []byte) error {
 	rc, resource, err := c.connections.toKindOf(obj)

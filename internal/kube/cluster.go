@@ -44,6 +44,8 @@ type Options struct {
 
 // Cluster is the connection of a program to its cluster.
 type Cluster struct {
+	namespace   string
+	log         *slog.Logger
 	connections *connections
 	caches      *Caches
 	client      *Client
@@ -72,6 +74,8 @@ func New(o Options) (*Cluster, error) {
 	}
 	b := record.NewBroadcaster()
 	return &Cluster{
+		namespace:   o.Namespace,
+		log:         o.Logger,
 		connections: conns,
 		caches:      caches,
 		client:      newClient(conns),

@@ -4,6 +4,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 	"github.com/heraldlb/herald/internal/telemetry"
@@ -49,6 +51,8 @@ const (
 
 // statusClient is the part of a Client that a Writer needs.
 type statusClient interface {
+	// Get reads the object of that name into obj.
+	Get(ctx context.Context, name types.NamespacedName, obj snapshot.Object) error
 	// Create makes obj and fills in what the server says of it.
 	Create(ctx context.Context, obj snapshot.Object) error
 	// PatchStatus patches the status of obj and fills in the result.
@@ -65,8 +69,11 @@ type Writer struct {
 	metrics  *telemetry.ClientMetrics
 	log      *slog.Logger
 	parallel int
+	journal  *journal.Journal // nil: no write moves addresses
 
 	waiting map[objectID]wait
+	// noJournal says when the journal may be tried again.
+	noJournal wait
 }
 
 type objectID struct {
@@ -86,14 +93,17 @@ type wait struct {
 // NewReportWriter returns a Writer for writes that nobody waits for. It leaves
 // the API server free for others.
 func (c *Cluster) NewReportWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
-	w := c.NewWriter(m, log)
+	w := newWriter(c.client, c.caches.remember, c.events, m, log)
 	w.parallel = reporters
 	return w
 }
 
-// NewWriter returns a Writer that writes to the cluster.
-func (c *Cluster) NewWriter(m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
-	return newWriter(c.client, c.caches.remember, c.events, m, log)
+// NewWriter returns the Writer of a leader, which gives addresses. It records in
+// the journal what it is about to do.
+func (c *Cluster) NewWriter(m *telemetry.ClientMetrics, log *slog.Logger, j *journal.Journal) *Writer {
+	w := newWriter(c.client, c.caches.remember, c.events, m, log)
+	w.journal = j
+	return w
 }
 
 func newWriter(c statusClient, remember func(snapshot.Object, bool), events record.EventRecorder, m *telemetry.ClientMetrics, log *slog.Logger) *Writer {
@@ -116,11 +126,19 @@ type Outcome struct {
 // requests have been answered. When ctx ends, those under way are completed
 // and no others are begun.
 func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
+	if ctx.Err() != nil {
+		return Outcome{}
+	}
 	due, again := w.due(all, time.Now())
-	if len(due) > batch {
-		due = due[:batch]
+	if n := fit(due); n < len(due) {
+		due = due[:n]
 		again = time.Nanosecond
 	}
+	due, later, err := w.record(ctx, due)
+	if errors.Is(err, journal.ErrLost) {
+		return Outcome{Err: err}
+	}
+	again = sooner(again, later)
 	results := make([]error, len(due))
 	next := make(chan int)
 	var wg sync.WaitGroup
@@ -140,7 +158,33 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 	}
 	close(next)
 	wg.Wait()
-	return w.judge(due, results, again)
+	out := w.judge(due, results, again)
+	if out.Err == nil {
+		out.Err = err
+	}
+	return out
+}
+
+// fit returns how many of the writes go into one round.
+func fit(due []status.Write) int {
+	size := 0
+	for i := range due {
+		if due[i].Moves {
+			size += len(due[i].Patch) + recordSize
+		}
+		if i == batch || (i > 0 && size > journal.MaxWrites) {
+			return i
+		}
+	}
+	return len(due)
+}
+
+// sooner returns the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
 }
 
 // due returns the writes whose objects need not wait, and the shortest wait of
@@ -152,9 +196,7 @@ func (w *Writer) due(all []status.Write, now time.Time) (due []status.Write, aga
 		wanted[id] = true
 		rest := w.waiting[id]
 		if left := rest.until.Sub(now); left > 0 && (rest.failures > 0 || all[i].Minor) {
-			if again == 0 || left < again {
-				again = left
-			}
+			again = sooner(again, left)
 			continue
 		}
 		due = append(due, all[i])
@@ -201,6 +243,7 @@ func (w *Writer) judge(due []status.Write, results []error, again time.Duration)
 	out := Outcome{Again: again}
 	for i := range due {
 		id, err := idOf(due[i].Object), results[i]
+		w.answered(&due[i], err)
 		n := w.waiting[id].failures
 		switch {
 		case err == nil:
@@ -235,10 +278,7 @@ func (w *Writer) judge(due []status.Write, results []error, again time.Duration)
 // postpone makes an object wait and returns when the next round is due.
 func (w *Writer) postpone(id objectID, now time.Time, delay, again time.Duration) time.Duration {
 	w.waiting[id] = wait{until: now.Add(delay), failures: w.waiting[id].failures + 1}
-	if again == 0 || delay < again {
-		return delay
-	}
-	return again
+	return sooner(again, delay)
 }
 
 func (w *Writer) count(id objectID, result string) {

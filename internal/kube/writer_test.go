@@ -37,6 +37,10 @@ type fakeAPI struct {
 	most    int
 }
 
+func (f *fakeAPI) Get(context.Context, types.NamespacedName, snapshot.Object) error {
+	return f.request("get")
+}
+
 func (f *fakeAPI) Create(_ context.Context, obj snapshot.Object) error {
 	return f.request("create " + obj.GetName())
 }

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/heraldlb/herald/internal/kube/journal"
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// What a Writer does so that no address is ever on two Services:
+//
+//	record    before a round's writes: name those that move addresses
+//	answered  after each: it is over, or nobody knows
+//	Settle    before the next plan: look at the Services where nobody knows
+//	TakeOver  a new leader finishes what the one before it has recorded
+
+const (
+	// recordSize is what the journal holds of a write beside its patch.
+	recordSize = 300
+	// replays is how often a new leader tries to repeat a write.
+	replays    = 5
+	replayWait = 100 * time.Millisecond
+)
+
+// record puts the writes that move addresses into the journal. If it cannot,
+// it returns the others only.
+func (w *Writer) record(ctx context.Context, due []status.Write) (may []status.Write, again time.Duration, err error) {
+	if w.journal == nil {
+		return due, 0, nil
+	}
+	moves := slices.ContainsFunc(due, func(x status.Write) bool { return x.Moves })
+	if left := time.Until(w.noJournal.until); left > 0 && moves {
+		return unmoving(due), left, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	id := objectID{kind: "ConfigMap", name: journal.Name}
+	switch err := w.journal.Commit(ctx, due); {
+	case err == nil:
+		w.noJournal = wait{}
+		if moves {
+			w.count(id, "ok")
+		}
+		return due, 0, nil
+	case errors.Is(err, journal.ErrLost):
+		return nil, 0, err
+	default:
+		w.count(id, "error")
+		delay := min(retryFirst<<min(w.noJournal.failures, 20), retryMax)
+		w.noJournal = wait{until: time.Now().Add(delay), failures: w.noJournal.failures + 1}
+		w.log.Error("cannot record what is about to be given; no address is given until that works", telemetry.KeyError, err)
+		return unmoving(due), delay, err
+	}
+}
+
+func unmoving(due []status.Write) []status.Write {
+	return slices.DeleteFunc(slices.Clone(due), func(x status.Write) bool { return x.Moves })
+}
+
+// answered notes the answer to a write. If it is over, either way, the journal
+// need not keep it.
+func (w *Writer) answered(write *status.Write, err error) {
+	if write.Moves && w.journal != nil && over(err) {
+		w.journal.Close(write.Object.GetUID(), write.Object.GetResourceVersion())
+	}
+}
+
+// over reports whether after this answer the request cannot be carried out any
+// more, and its effect is known. After a timeout, a lost connection or an
+// error of the server it may have been carried out, or may be later. After a
+// conflict it will not be; but one that was lost and sent again, by whoever
+// is in between, may have been carried out the first time.
+func over(err error) bool {
+	if err == nil || apierrors.IsNotFound(err) {
+		return true
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || apierrors.IsConflict(err) || apierrors.IsTimeout(err) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusRequestTimeout
+}
+
+// Underway returns the writes to Services whose outcome is not known.
+func (w *Writer) Underway() []status.Underway {
+	var out []status.Underway
+	for _, e := range w.journal.Open() {
+		out = append(out, status.Underway{UID: e.UID, Version: e.Version, Addresses: e.Addresses})
+	}
+	return out
+}
+
+// Settle looks at every Service to which a write may be under way, past the
+// cache, and lets the next Read show what it finds. No plan may be made after
+// an error. What is still Underway after it has not been carried out so far.
+func (w *Writer) Settle(ctx context.Context) error {
+	open := w.journal.Open()
+	errs := make([]error, len(open))
+	have := make([]*corev1.Service, len(open))
+	w.each(len(open), func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		var s corev1.Service
+		if errs[i] = w.client.Get(ctx, open[i].Key(), &s); errs[i] == nil {
+			have[i] = &s
+		}
+	})
+	for i, e := range open {
+		switch {
+		case apierrors.IsNotFound(errs[i]):
+			w.journal.Close(e.UID, e.Version)
+		case errs[i] != nil:
+			return fmt.Errorf("look what has become of a write to Service %s: %w", e.Key(), errs[i])
+		case !e.MayReach(have[i].UID, have[i].ResourceVersion):
+			w.journal.Close(e.UID, e.Version)
+			if have[i].UID == e.UID {
+				w.remember(have[i], false)
+			}
+		}
+	}
+	return nil
+}
+
+// TakeOver makes this replica the one that may move addresses, and repeats
+// every write that the one before it may have under way: after that it is
+// either carried out or cannot be any more. It may be called again after an
+// error, and after success does nothing.
+func (w *Writer) TakeOver(ctx context.Context) error {
+	if w.journal.Taken() {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := w.journal.Take(bounded); err != nil {
+		return err
+	}
+	delay := replayWait
+	for range replays {
+		if w.replay(ctx) || !sleep(ctx, delay) {
+			break
+		}
+		delay *= 2
+	}
+	// What is left stays Underway: plans count with it.
+	return ctx.Err()
+}
+
+// replay sends each recorded write once more and reports whether all are over.
+func (w *Writer) replay(ctx context.Context) bool {
+	open := w.journal.Open()
+	errs := make([]error, len(open))
+	have := make([]*corev1.Service, len(open))
+	w.each(len(open), func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		have[i] = &corev1.Service{}
+		have[i].Namespace, have[i].Name = open[i].Namespace, open[i].Name
+		errs[i] = w.client.PatchStatus(ctx, have[i], types.StrategicMergePatchType, open[i].Patch)
+	})
+	all := true // nothing is to be tried again
+	for i, e := range open {
+		switch err := errs[i]; {
+		case err == nil:
+			w.journal.Close(e.UID, e.Version)
+			w.remember(have[i], false)
+			w.log.Info("finished what another replica had begun", telemetry.KeyService, e.Key().String(), "addresses", e.Addresses)
+		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+			w.journal.Close(e.UID, e.Version) // and the caches will show it as it is
+		default:
+			all = all && over(err)
+			w.log.Warn("cannot finish what another replica had begun", telemetry.KeyService, e.Key().String(), telemetry.KeyError, err)
+		}
+	}
+	return all
+}
+
+// each calls do for 0 to n-1, some at a time.
+func (w *Writer) each(n int, do func(i int)) {
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(w.parallel, n) {
+		wg.Go(func() {
+			for i := range next {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+// NewJournal returns the journal of the cluster, not taken over yet. The holder
+// names this start of this program, and no other.
+func (c *Cluster) NewJournal(holder string) *journal.Journal {
+	return journal.New(c.client, c.namespace, holder, c.log)
+}
+
+var _ journal.Client = (*Client)(nil)
