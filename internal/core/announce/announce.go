@@ -10,8 +10,10 @@
 //	lb.Snapshot --announce.Plan--> Group: key, addresses, candidates --> core/ownership
 //	                          \--> verdict per Service, Explain(service, node)
 //
-// The announcements by BGP, which need no owner, will be a second part of
-// Result; only then does the plan depend on the node it is made for.
+// Announcements by BGP need no owner. They are the part of the plan that is for
+// one node alone:
+//
+//	lb.Snapshot --announce.Plan--> Announcement: address, advertisement --> core/bgp
 package announce
 
 import (
@@ -32,6 +34,10 @@ type Result struct {
 	// Groups are the addresses to announce by ARP and NDP, by Key. Groups
 	// without a candidate are listed too.
 	Groups []Group
+
+	// BGP is what Self announces as routes, Services in the order of the
+	// snapshot.
+	BGP []Announcement
 
 	snapshot  *lb.Snapshot
 	services  []serviceView // parallel to snapshot.Services
@@ -56,6 +62,9 @@ type Group struct {
 	// to Addresses: the nodes that may answer for each, and where. An owner
 	// must be able to answer for all of them.
 	Covers [][]Candidate
+	// Move is the newest wish to have the group owned by a certain node; zero
+	// if there is none.
+	Move lb.Move
 }
 
 // Candidate is a node that may own a group as far as the API server knows.

@@ -40,6 +40,7 @@ func Plan(s *lb.Snapshot, self lb.NodeName) Result {
 			r.services[r.byKey[key]].group = g
 		}
 	}
+	r.planBGP()
 	return r
 }
 

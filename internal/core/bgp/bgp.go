@@ -19,7 +19,6 @@ package bgp
 import (
 	"cmp"
 	"encoding/json"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,6 +30,15 @@ import (
 // Wanted is everything that a node wants of BGP.
 type Wanted struct {
 	Sessions []Session // by Peer
+	// Services are those that routes are announced for, by Service.
+	Services []ServicePeers
+}
+
+// ServicePeers says which routers get routes for a Service.
+type ServicePeers struct {
+	Service   lb.ServiceKey
+	Addresses []netip.Addr // sorted
+	Peers     []string     // sorted; may be empty: no router wants them
 }
 
 // Session is one wanted session with a router, with all that the node's own
@@ -114,9 +122,6 @@ func (p Password) GoString() string { return p.String() }
 
 // MarshalJSON implements json.Marshaler.
 func (p Password) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
-
-// LogValue implements slog.LogValuer.
-func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // Timers of a session.
 type Timers struct {

@@ -24,6 +24,8 @@ const (
 	DualStackUnavailable Code = "DualStackUnavailable"
 	HeadlessService      Code = "HeadlessService"
 	ServiceDeleting      Code = "ServiceDeleting"
+	QuotaExceeded        Code = "QuotaExceeded"
+	AddressReserved      Code = "AddressReserved"
 )
 
 // Reasons of the Service condition heraldlb.io/Announced.
@@ -34,6 +36,7 @@ const (
 	NoEndpoints     Code = "NoEndpoints"
 	NoCandidate     Code = "NoCandidate"
 	NoSpeaker       Code = "NoSpeaker"
+	NoSession       Code = "NoSession"
 	AddressConflict Code = "AddressConflict"
 )
 
@@ -47,6 +50,7 @@ const (
 	NodeNoEndpoint         Code = "NoLocalEndpoint"
 	NodeNoInterface        Code = "NoInterface"
 	NodeNotAlive           Code = "NoLiveSpeaker"
+	NodeNoPeer             Code = "NoPeer"
 )
 
 // Reasons of the condition Valid of configuration objects.
@@ -60,6 +64,11 @@ const (
 	DuplicateCommunity Code = "DuplicateCommunity"
 	ConflictingLocal   Code = "ConflictingLocalPref"
 	BadField           Code = "BadField"
+	AddressOutsidePool Code = "AddressOutsidePools"
+	ReservedByOther    Code = "ReservedByOther"
+	ReservationShort   Code = "ReservationIncomplete"
+	ReservationQuota   Code = "ReservationOverQuota"
+	ReservationWaits   Code = "ReservationWaits"
 )
 
 func list() []Info {
@@ -82,6 +91,8 @@ func list() []Info {
 		{DualStackUnavailable, Allocated, false, "RequireDualStack: no pool, nor two pools together, can give an address of each family.", "Add addresses of the missing family, or use PreferDualStack."},
 		{HeadlessService, Allocated, false, "The Service has no ClusterIP, so there is nothing an external address could lead to.", "Remove clusterIP: None."},
 		{ServiceDeleting, Allocated, true, "The Service is being deleted and waits for a finalizer. It keeps its addresses until it is gone, and gets no others.", ""},
+		{QuotaExceeded, Allocated, false, "A pool has free addresses, but the Service's namespace holds as many of it as its quota allows. The message says quota, used and limit.", "Free an address of the namespace, or raise the quota in spec.quotas of the pool."},
+		{AddressReserved, Allocated, false, "The address asked for is reserved for other Services.", "Ask for another address, or have the IPReservation that the message names changed."},
 
 		{Announcing, Announced, true, "A node answers for the Service's addresses; the message names it.", ""},
 		{NoAddress, Announced, false, "There is no address to announce yet.", "See the condition heraldlb.io/Allocated."},
@@ -89,6 +100,7 @@ func list() []Info {
 		{NoEndpoints, Announced, false, "No endpoint of the Service is serving, so nobody announces it.", "See why the Service's Pods are not ready, or whether its selector matches any."},
 		{NoCandidate, Announced, false, "Advertisements exist, but no node may announce the Service. The message says why, node by node.", "See the reasons of the nodes."},
 		{NoSpeaker, Announced, false, "Nodes may announce the Service, but no speaker runs on any of them.", "See why the speaker Pods on the nodes that the message names are not running."},
+		{NoSession, Announced, false, "Nodes want to announce the Service with BGP, but the session with no router is established.", "See why: kubectl get bgpsessions -A -o wide, or heraldctl bgp sessions."},
 		{AddressConflict, Announced, false, "Something else on the network answers for the address; the message gives its MAC address.", "Find the machine with that MAC address, or take the address out of the pool. With kube-proxy in IPVS mode set strictARP: true."},
 
 		{NodeOwner, Node, true, "The node answers for the address.", ""},
@@ -99,6 +111,7 @@ func list() []Info {
 		{NodeNoEndpoint, Node, false, "externalTrafficPolicy is Local and no serving endpoint is on the node.", ""},
 		{NodeNoInterface, Node, false, "The node has none of the interfaces that may announce, or they are down.", "Correct interfaces of the L2Advertisement, or bring the interface up."},
 		{NodeNotAlive, Node, false, "No speaker of that node is heard in gossip.", "See why the speaker Pod on the node is not running or cannot be reached on the memberlist port."},
+		{NodeNoPeer, Node, false, "No valid BGPPeer selects the node, or none that the Service's BGPAdvertisement names.", "Change nodeSelectors of the BGPPeer, or peers of the BGPAdvertisement."},
 
 		{ObjectValid, Object, true, "The object is in use.", ""},
 		{BadAddress, Object, false, "An entry of addresses is not a CIDR or a range.", "Write it as 192.0.2.0/24 or 192.0.2.10-192.0.2.20."},
@@ -109,5 +122,11 @@ func list() []Info {
 		{DuplicateCommunity, Object, false, "An older Community object defines the same name.", "Rename one of them."},
 		{ConflictingLocal, Object, false, "An older BGPAdvertisement gives the same prefix, node and peer another localPref.", "Give both the same localPref, or limit their nodes or peers."},
 		{BadField, Object, false, "A field has a value that cannot be used.", "Correct what the message names."},
+
+		{AddressOutsidePool, Object, false, "An address of the IPReservation is in no pool that its namespace may use.", "Ask for another address, or for one of a pool that is for the namespace."},
+		{ReservedByOther, Object, false, "Another IPReservation holds an address that this one wants. Who held it first has it; of two that come at once, the older.", "Ask for another address, or delete the other reservation."},
+		{ReservationShort, Object, false, "The pool has fewer free addresses than the IPReservation wants. It gets more as they become free.", "Lower the number, or add addresses to the pool."},
+		{ReservationQuota, Object, false, "The namespace may hold fewer addresses of the pool than the IPReservation wants: what is reserved counts, too.", "Lower the number, or raise the quota in spec.quotas of the pool."},
+		{ReservationWaits, Object, true, "Another Service still has an address of the IPReservation. It keeps it; when it gives it up, nobody else gets it.", "Nothing, or delete that Service."},
 	}
 }
