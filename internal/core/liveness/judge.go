@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package liveness
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// slowly: at every that-many-th heartbeat what is not urgent is done.
+	slowly = 5
+	// greetings is how many lost nodes are greeted at a time.
+	greetings = 4
+	// insistence is how often a node that was declared dead tells all that it
+	// is not, and a verdict is told, in case that packets are lost.
+	insistence = 3
+	// answering is for how many intervals a watcher is answered.
+	answering = 10
+)
+
+// beat sends what is due at every interval.
+func (m *Machine) beat() {
+	m.beats++
+	m.late -= m.late / gapDecay
+	for _, p := range m.watched {
+		m.send(p, Packet{Kind: Heartbeat})
+	}
+	m.watchers = slices.DeleteFunc(m.watchers, func(p *peer) bool { return m.now.Sub(p.watches) >= answering*m.cfg.Interval })
+	for _, p := range m.watchers {
+		if p.watch == nil {
+			m.send(p, Packet{Kind: Heartbeat})
+		}
+	}
+	if m.insist > 0 {
+		m.insist--
+		m.sendAll(Packet{Kind: Alive})
+	}
+	for _, name := range m.spread {
+		if p, known := m.peers[name]; known && !p.up && p.dead > 0 {
+			m.sendAll(Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
+		}
+	}
+	m.spread = nil
+	if m.beats%slowly == 0 && len(m.peers) >= len(m.ring) { // somebody is not up
+		m.remindAll()
+	}
+}
+
+// remind tells nodes that they count as dead here. One that is not will object.
+// If it cannot be heard from here, those who hear it will.
+func (m *Machine) remind(p *peer) {
+	m.announce(p)
+	for _, name := range m.ring.add(p.name).neighbours(p.name) {
+		if to := m.peers[name]; to != nil && to.speaks {
+			m.send(to, Packet{Kind: Ask, Subject: p.name})
+		}
+	}
+}
+
+// announce tells a node that it counts as dead.
+func (m *Machine) announce(p *peer) {
+	p.announced = m.now
+	m.send(p, Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
+}
+
+// remindAll talks to those who are not up.
+//
+// Some of the lost nodes are greeted, so that they and this node meet soon after
+// the end of a partition. One meeting leads to all others.
+func (m *Machine) remindAll() {
+	var lost []*peer
+	for _, p := range m.sortedPeers() {
+		switch {
+		case p.up || !p.speaks:
+		case p.member && p.dead > 0:
+			m.remind(p)
+		case !p.member:
+			lost = append(lost, p)
+		}
+	}
+	n := len(lost)
+	for i := range min(n, greetings) {
+		p := lost[(m.beats/slowly*greetings+i)%n]
+		m.send(p, Packet{Kind: Ask, Subject: p.name})
+	}
+}
+
+func (m *Machine) sortedPeers() []*peer {
+	out := make([]*peer, 0, len(m.peers))
+	for _, p := range m.peers {
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b *peer) int { return cmp.Compare(a.name, b.name) })
+	return out
+}
+
+// judge looks at a watched node.
+func (m *Machine) judge(p *peer) {
+	w := p.watch
+	if !w.silent(m.now, &m.cfg) {
+		w.suspected = time.Time{}
+		return
+	}
+	if w.suspected.IsZero() {
+		w.suspected, w.again = m.now, m.now
+	}
+	if !m.now.Before(w.again) {
+		m.voice(p)
+		w.again = m.now.Add(m.cfg.Interval)
+	}
+	if m.convicted(p) {
+		m.condemn(p, p.incarnation)
+		m.spread = append(m.spread, p.name)
+		m.sendAll(Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
+		m.announce(p)
+	}
+}
+
+// voice tells the suspect and its other watchers.
+func (m *Machine) voice(p *peer) {
+	msg := Packet{Kind: Suspect, Subject: p.name, SubjectIncarnation: p.incarnation, Age: m.now.Sub(p.watch.base)}
+	m.send(p, msg)
+	for _, name := range m.ring.neighbours(p.name) {
+		if to := m.peers[name]; to != nil && to.speaks {
+			m.send(to, msg)
+		}
+	}
+}
+
+// convicted reports whether the verdict on a suspect can be passed.
+func (m *Machine) convicted(p *peer) bool {
+	w := p.watch
+	asked := m.now.Sub(w.suspected)
+	if asked < m.cfg.Refute || m.now.Sub(w.vouched) < w.patience(&m.cfg) {
+		return false
+	}
+	for name := range w.votes { // any one will do
+		if w.votedLately(name, m.now, &m.cfg) {
+			return true
+		}
+	}
+	return len(m.ring) == 2 || asked >= m.cfg.Refute+m.cfg.Lone
+}
+
+// condemn makes a node dead in one of its incarnations.
+func (m *Machine) condemn(p *peer, incarnation uint64) {
+	p.dead = max(p.dead, incarnation, 1)
+	p.condemned = m.now
+	m.setDown(p)
+}
+
+// revive ends a verdict.
+func (m *Machine) revive(p *peer) {
+	p.dead = 0
+	if p.member && !p.up {
+		m.setUp(p)
+		m.ready.Return = append(m.ready.Return, p.name)
+	}
+}
+
+// doubt keeps a node that gossip has declared dead, if it is heard.
+func (m *Machine) doubt(p *peer) {
+	if p.watch != nil && (p.heard.IsZero() || p.watch.silent(m.now, &m.cfg)) {
+		m.setDown(p)
+		return
+	}
+	if p.doubted {
+		return
+	}
+	p.doubted = true
+	m.doubted = append(m.doubted, p)
+	if p.watch == nil {
+		m.ask(p)
+	}
+}
+
+// ask wants to know from a node's watchers whether they hear it.
+func (m *Machine) ask(p *peer) {
+	p.askUntil = m.now.Add(m.cfg.Refute)
+	p.askAgain = m.now.Add(4 * m.cfg.Silence)
+	for _, name := range m.ring.neighbours(p.name) {
+		if to := m.peers[name]; to != nil && to.speaks {
+			m.send(to, Packet{Kind: Ask, Subject: p.name})
+		}
+	}
+}
+
+// judgeDoubted looks at nodes that live by the word of others.
+func (m *Machine) judgeDoubted() {
+	m.doubted = slices.DeleteFunc(m.doubted, func(p *peer) bool { return !p.doubted })
+	for _, p := range m.doubted {
+		switch {
+		case p.watch != nil:
+		case p.askUntil.IsZero() && !m.now.Before(p.askAgain):
+			m.ask(p)
+		case !p.askUntil.IsZero() && !m.now.Before(p.askUntil):
+			m.setDown(p)
+		}
+	}
+}
+
+// Receive takes a packet whose sender is certain. It reports whether the packet
+// was of use: one that is old, repeated, or from nobody known, is not.
+func (m *Machine) Receive(pk Packet) bool {
+	p, known := m.peers[pk.From]
+	if !known || pk.To != m.cfg.Self || pk.From == m.cfg.Self || pk.Life < p.life {
+		return false
+	}
+	if pk.Life > p.life {
+		m.meet(p, pk.Life)
+	}
+	if !p.fresh(pk.Count) {
+		return false
+	}
+	if pk.Watching {
+		p.watches = m.now
+		if !slices.Contains(m.watchers, p) {
+			m.watchers = append(m.watchers, p)
+		}
+	}
+	if pk.Echo != m.cfg.Life {
+		// It does not know this life yet, so this may be a recording. The
+		// answer tells it.
+		m.send(p, Packet{Kind: Heartbeat})
+		return true
+	}
+	m.hear(p, &pk)
+	m.heed(p, &pk)
+	return true
+}
+
+// meet begins a conversation with a new life of a node.
+func (m *Machine) meet(p *peer, life uint64) {
+	p.conversation = conversation{life: life}
+	if p.watch != nil {
+		p.watch.base = latest(p.watch.base, m.now)
+	}
+}
+
+// hear takes what every packet shows.
+func (m *Machine) hear(p *peer, pk *Packet) {
+	first := p.heard.IsZero()
+	p.heard, m.heard, m.listened = m.now, m.now, m.now
+	if !p.member && !p.up && m.now.Sub(p.rejoined) >= slowly*m.cfg.Interval {
+		p.rejoined = m.now
+		m.ready.Rejoin = append(m.ready.Rejoin, p.name)
+	}
+	p.incarnation = max(p.incarnation, pk.Incarnation)
+	if pk.Deaf && len(m.ring) > 2 {
+		return // it is of no use
+	}
+	p.useful = m.now
+	if p.watch != nil {
+		p.watch.hear(m.now)
+	}
+	if p.dead > 0 && p.incarnation > p.dead {
+		m.revive(p)
+	} else if p.dead > 0 && p.member && m.now.Sub(p.announced) >= m.cfg.Interval {
+		m.announce(p)
+	}
+	if first {
+		m.brief(p)
+	}
+}
+
+// brief tells a node that has just come which others are dead: gossip may take
+// seconds.
+func (m *Machine) brief(to *peer) {
+	for _, p := range m.sortedPeers() {
+		if p.dead > 0 && p.member && p != to {
+			m.send(to, Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
+		}
+	}
+}
+
+// heed takes what a packet says of a third node, or of this one.
+func (m *Machine) heed(from *peer, pk *Packet) {
+	if pk.Subject == m.cfg.Self {
+		m.object(from, pk)
+		return
+	}
+	p, known := m.peers[pk.Subject]
+	if !known {
+		return
+	}
+	switch pk.Kind {
+	case Suspect:
+		if p.watch != nil {
+			p.watch.votes[from.name] = m.now
+		}
+		m.vouch(from, p)
+	case Ask:
+		m.vouch(from, p)
+	case Vouch:
+		m.believe(p, pk.Age)
+	case Verdict:
+		m.accept(from, p, pk.SubjectIncarnation)
+	case Heartbeat, Alive:
+	}
+}
+
+// object answers what is said of this node.
+func (m *Machine) object(from *peer, pk *Packet) {
+	if pk.Kind == Verdict && pk.SubjectIncarnation >= m.incarnation {
+		m.incarnation = pk.SubjectIncarnation + 1
+		m.insist = insistence - 1
+		m.sendAll(Packet{Kind: Alive})
+		if from.up {
+			return
+		}
+	}
+	m.send(from, Packet{Kind: Alive})
+}
+
+// vouch tells that this node hears another.
+func (m *Machine) vouch(to, p *peer) {
+	if p.watch != nil && p.watch.refused {
+		return
+	}
+	if age := m.now.Sub(p.useful); p.up && !p.useful.IsZero() && age < m.cfg.Silence/2 {
+		m.send(to, Packet{Kind: Vouch, Subject: p.name, SubjectIncarnation: p.incarnation, Age: age})
+	}
+}
+
+// believe takes it that somebody heard a node.
+func (m *Machine) believe(p *peer, age time.Duration) {
+	if p.watch != nil {
+		p.watch.vouched = latest(p.watch.vouched, m.now.Add(-age))
+	}
+	p.askUntil = time.Time{}
+	if p.dead > 0 && m.now.Sub(p.condemned) >= 2*m.cfg.Silence {
+		m.revive(p) // somebody hears it long after the verdict, though this node does not
+	}
+}
+
+// accept takes a verdict, unless this node knows better.
+func (m *Machine) accept(from, p *peer, incarnation uint64) {
+	switch {
+	case !p.up:
+		if p.dead > 0 {
+			p.dead = max(p.dead, incarnation)
+		}
+	case incarnation < p.incarnation:
+		// The verdict is on a former incarnation. Its author hears that from the
+		// node itself, which it keeps telling.
+	case !p.useful.IsZero() && m.now.Sub(p.useful) < m.cfg.Silence/2:
+		m.vouch(from, p)
+	default:
+		m.condemn(p, incarnation)
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package liveness
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// Machine decides which nodes are alive. See the package comment.
+//
+// Inputs may be given in any order; after one or more of them, Ready returns
+// what is to be done.
+type Machine struct {
+	cfg   Config
+	now   time.Time
+	peers map[lb.NodeName]*peer
+	ring  ring // of the living, this node included
+	// watched by this node, in order of the ring's distance.
+	watched []*peer
+	// watchers are those who want to be answered, and are not watched.
+	watchers []*peer
+	doubted  []*peer // see peer.doubted; may hold some that are not any more
+
+	incarnation uint64
+	// insist: at how many more heartbeats to tell all that this node is alive.
+	insist int
+	// spread: nodes whose verdicts are to be told once more at the next heartbeat.
+	spread []lb.NodeName
+
+	nextBeat time.Time
+	beats    int
+	heard    time.Time     // from anybody; zero: nobody yet
+	listened time.Time     // from when on silence counts: heard, or later
+	late     time.Duration // decays
+
+	ready   Ready
+	before  map[lb.NodeName]bool // who was up when Ready was last called
+	changed []lb.NodeName        // who came or went since
+}
+
+// New makes a machine that knows of nobody.
+func New(cfg Config) *Machine {
+	switch {
+	case cfg.Self == "":
+		panic("liveness: Config.Self is empty")
+	case cfg.Life == 0:
+		panic("liveness: Config.Life is zero")
+	}
+	return &Machine{
+		cfg:    cfg.withDefaults(),
+		peers:  map[lb.NodeName]*peer{},
+		ring:   ring{newPlace(cfg.Self)},
+		before: map[lb.NodeName]bool{},
+		// Higher than in former lives, if the clock is right. If it is not, the
+		// first verdict on it tells.
+		incarnation: cfg.Life,
+	}
+}
+
+// Tick tells the time. It is the first input of all, and then due at Next; call
+// it before other inputs too.
+func (m *Machine) Tick(now time.Time) {
+	if m.now.IsZero() {
+		m.nextBeat = now
+	} else {
+		m.excuse(m.now, now)
+	}
+	m.now = now
+	if !now.Before(m.nextBeat) {
+		m.beat()
+		m.nextBeat = now.Add(m.cfg.Interval)
+	}
+	for _, p := range slices.Clone(m.watched) { // a verdict changes the ring
+		if p.watch != nil {
+			m.judge(p)
+		}
+	}
+	m.judgeDoubted()
+}
+
+// Next is when Tick is due.
+func (m *Machine) Next() time.Time {
+	next := m.nextBeat
+	for _, p := range m.watched {
+		w := p.watch
+		due := w.base.Add(w.patience(&m.cfg))
+		if !w.suspected.IsZero() {
+			due = w.suspected.Add(m.cfg.Refute)
+		}
+		if due.After(m.now) && due.Before(next) {
+			next = due
+		}
+	}
+	return next
+}
+
+// excuse makes up for the time in which this node was not running: packets that
+// came meanwhile still wait to be read.
+func (m *Machine) excuse(last, now time.Time) {
+	late := now.Sub(last) - m.cfg.Interval
+	if late <= m.cfg.Interval/2 {
+		return
+	}
+	m.late = max(m.late, late)
+	for _, p := range m.watched {
+		w := p.watch
+		w.base = w.base.Add(late)
+		if !w.suspected.IsZero() {
+			w.suspected = w.suspected.Add(late)
+		}
+	}
+	if !m.heard.IsZero() {
+		m.listened = m.listened.Add(late)
+	}
+}
+
+// Join tells that gossip believes a node to be alive. A node that speaks
+// heartbeats also answers them.
+func (m *Machine) Join(node lb.NodeName, speaks bool) {
+	if node == m.cfg.Self {
+		return
+	}
+	p, known := m.peers[node]
+	if !known {
+		p = &peer{name: node}
+		m.peers[node] = p
+	}
+	p.member, p.speaks, p.doubted = true, speaks, false
+	if !p.up {
+		p.dead = 0
+		m.setUp(p)
+	}
+}
+
+// Leave tells that gossip does not believe a node to be alive any more, or that
+// it said goodbye.
+func (m *Machine) Leave(node lb.NodeName, goodbye bool) {
+	p, known := m.peers[node]
+	if !known {
+		return
+	}
+	p.member = false
+	switch {
+	case goodbye:
+		m.setDown(p)
+		delete(m.peers, node)
+	case p.up && p.speaks:
+		m.doubt(p)
+	default:
+		m.setDown(p)
+	}
+}
+
+// Forget drops a node that gossip has lost and that will not come back, as when
+// it was removed from the cluster.
+func (m *Machine) Forget(node lb.NodeName) {
+	if p, known := m.peers[node]; known && !p.member && !p.up {
+		delete(m.peers, node)
+	}
+}
+
+// Unreachable tells that a node's host has said that nobody listens there. It
+// is a hint only: anybody can forge it.
+func (m *Machine) Unreachable(node lb.NodeName) {
+	if p, known := m.peers[node]; known && p.watch != nil && !p.heard.IsZero() {
+		p.watch.refused = true
+	}
+}
+
+// Ready returns the work that became due since the last call.
+func (m *Machine) Ready() Ready {
+	r := m.ready
+	m.ready = Ready{}
+	slices.Sort(m.changed)
+	for _, name := range slices.Compact(m.changed) {
+		p, known := m.peers[name]
+		switch up := known && p.up; {
+		case up && !m.before[name]:
+			m.before[name] = true
+			r.Up = append(r.Up, name)
+		case !up && m.before[name]:
+			delete(m.before, name)
+			r.Down = append(r.Down, name)
+		}
+	}
+	m.changed = m.changed[:0]
+	return r
+}
+
+// CutOff reports whether there should be others and nobody is heard.
+func (m *Machine) CutOff() bool {
+	return len(m.peers) > 0 && !m.heard.IsZero() && m.now.Sub(m.listened) >= m.cfg.Silence
+}
+
+// State returns what the machine knows.
+func (m *Machine) State() State {
+	s := State{CutOff: m.CutOff(), Heard: m.heard, Late: m.late}
+	for _, name := range slices.Sorted(maps.Keys(m.peers)) {
+		p := m.peers[name]
+		n := NodeState{Node: name, Up: p.up, Heard: p.heard, Gossip: p.member}
+		if p.watch != nil {
+			n.Watched, n.Suspected, n.Patience = true, p.watch.suspected, p.watch.patience(&m.cfg)
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+func (m *Machine) setUp(p *peer) {
+	p.up, p.doubted = true, false
+	p.askUntil = time.Time{}
+	m.ring = m.ring.add(p.name)
+	m.changed = append(m.changed, p.name)
+	m.rewatch()
+}
+
+func (m *Machine) setDown(p *peer) {
+	if !p.up {
+		return
+	}
+	p.up, p.doubted = false, false
+	m.ring = m.ring.remove(p.name)
+	m.changed = append(m.changed, p.name)
+	m.rewatch()
+}
+
+// rewatch watches the present neighbours.
+func (m *Machine) rewatch() {
+	old := m.watched
+	m.watched = nil
+	for _, name := range m.ring.neighbours(m.cfg.Self) {
+		p := m.peers[name]
+		if !p.speaks {
+			continue
+		}
+		if p.watch == nil {
+			// It gets twice the usual time to answer for the first time.
+			p.watch = &watch{base: m.now.Add(m.cfg.Silence), votes: map[lb.NodeName]time.Time{}}
+			m.send(p, Packet{Kind: Heartbeat})
+		}
+		m.watched = append(m.watched, p)
+	}
+	for _, p := range old {
+		if !slices.Contains(m.watched, p) {
+			p.watch = nil
+		}
+	}
+}
+
+// send puts a packet to a node into the batch.
+func (m *Machine) send(to *peer, p Packet) {
+	to.sent++
+	p.From, p.To = m.cfg.Self, to.name
+	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, to.sent
+	p.Incarnation = m.incarnation
+	p.Watching = to.watch != nil
+	p.Deaf = m.CutOff()
+	m.ready.Send = append(m.ready.Send, p)
+}
+
+// sendAll sends a packet to all nodes that are up, in order.
+func (m *Machine) sendAll(p Packet) {
+	for _, place := range m.ring {
+		if to := m.peers[place.node]; to != nil && to.speaks {
+			m.send(to, p)
+		}
+	}
+}

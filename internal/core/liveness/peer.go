@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package liveness
+
+import (
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// peer is what is known of another node.
+type peer struct {
+	name lb.NodeName
+	// member: gossip believes it alive. Otherwise it is lost, and kept because
+	// it may come back.
+	member bool
+	// speaks heartbeats. One that does not is judged by gossip alone.
+	speaks bool
+	up     bool // as Ready has told it
+	// doubted: gossip has declared it dead, but somebody hears it.
+	doubted   bool
+	askUntil  time.Time // without a voucher until then it is dead; zero: not asked
+	askAgain  time.Time
+	rejoined  time.Time // when Ready.Rejoin named it last
+	announced time.Time // when it was told last that it counts as dead
+
+	conversation
+
+	watch   *watch    // nil: not watched by this node
+	watches time.Time // it said last that it watches this node
+
+	// The verdict. A dead peer is up again when its incarnation exceeds dead.
+	dead        uint64 // incarnation declared dead; 0: none
+	condemned   time.Time
+	incarnation uint64 // the highest one heard of
+}
+
+// conversation is what two lives of two nodes have exchanged.
+type conversation struct {
+	life     uint64    // of the peer; 0: not known
+	sent     uint64    // packets to it
+	received uint64    // the highest count from it
+	window   uint64    // bit i: received-i was received
+	heard    time.Time // last packet that proves that it is alive; zero: none
+	useful   time.Time // the same, from a peer that hears somebody
+}
+
+// fresh reports whether a count is new, and remembers it. Late packets are let
+// in, repeated ones are not (as in RFC 4303 section 3.4.3).
+func (c *conversation) fresh(count uint64) bool {
+	switch {
+	case count == 0:
+		return false
+	case count > c.received:
+		if d := count - c.received; d < 64 {
+			c.window = c.window<<d | 1
+		} else {
+			c.window = 1
+		}
+		c.received = count
+		return true
+	}
+	d := c.received - count
+	if d >= 64 || c.window>>d&1 == 1 {
+		return false
+	}
+	c.window |= 1 << d
+	return true
+}
+
+// watch is the observation of a neighbour.
+type watch struct {
+	// base is from when on silence counts: the last packet, or later.
+	base time.Time
+	// gap is the longest that heartbeats took lately; it decays.
+	gap time.Duration
+	// refused: its host says that nobody listens there any more.
+	refused bool
+	// votes: when other watchers said last that they do not hear it.
+	votes map[lb.NodeName]time.Time
+	// vouched is when somebody heard it last, as far as this node was told.
+	vouched time.Time
+
+	suspected time.Time // zero: not
+	again     time.Time // when to say so again
+}
+
+// gapDecay: after that many heartbeats in time, about two thirds of a gap's
+// excess are forgotten. About 13 seconds.
+const gapDecay = 256
+
+// hear takes a sign of life.
+func (w *watch) hear(now time.Time) {
+	if gap := now.Sub(w.base); gap > w.gap {
+		w.gap = gap
+	} else {
+		w.gap -= (w.gap - max(gap, 0)) / gapDecay
+	}
+	w.base = now
+	w.refused = false
+	w.suspected = time.Time{}
+	clear(w.votes)
+}
+
+// patience is how long the node may be silent.
+func (w *watch) patience(c *Config) time.Duration {
+	if w.refused {
+		return c.Interval * 3 / 2
+	}
+	return min(max(c.Silence, 2*w.gap), c.SilenceMax)
+}
+
+func (w *watch) silent(now time.Time, c *Config) bool {
+	return now.Sub(w.base) >= w.patience(c)
+}
+
+// votedLately reports whether a watcher's opinion is still its opinion.
+func (w *watch) votedLately(node lb.NodeName, now time.Time, c *Config) bool {
+	at, voted := w.votes[node]
+	return voted && now.Sub(at) <= 3*c.Interval
+}
