@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -18,17 +19,17 @@ func TestTable(t *testing.T) {
 	missed, err := Table(&out, []Result{
 		{"alloc_burst_ratio_1000", 1.0449, "ratio"},
 		{"controller_rss_mb_1000", 61.25, "MB"},
-		{"l2_cable_cut_p50_ms", 843.4, "ms"},
+		{"l2_cable_cut_client_p50_ms", 843.4, "ms"},
 		{"idle_writes_per_minute", 0, "writes/min"},
 	}, Targets())
 	if err != nil || missed != 1 {
 		t.Errorf("%d missed, error %v; want 1", missed, err)
 	}
-	want := `NAME                    VALUE  UNIT        TARGET       
-alloc_burst_ratio_1000  1.045  ratio       at most 1.1  ok
-controller_rss_mb_1000  61.25  MB          at most 60   MISSED
-l2_cable_cut_p50_ms     843    ms                       
-idle_writes_per_minute  0      writes/min  at most 0    ok
+	want := `NAME                        VALUE  UNIT        TARGET       
+alloc_burst_ratio_1000      1.045  ratio       at most 1.1  ok
+controller_rss_mb_1000      61.25  MB          at most 60   MISSED
+l2_cable_cut_client_p50_ms  843    ms                       
+idle_writes_per_minute      0      writes/min  at most 0    ok
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
@@ -76,8 +77,8 @@ func TestWants(t *testing.T) {
 		want int
 	}{
 		"all":                      {Options{}, 4},
-		"by name":                  {Options{Run: regexp.MustCompile("arp")}, 1},
-		"by several names":         {Options{Run: regexp.MustCompile("arp|cut")}, 2},
+		"by name":                  {Options{Run: regexp.MustCompile("arp_reply")}, 1},
+		"by several names":         {Options{Run: regexp.MustCompile("arp_reply|cut")}, 2},
 		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 3},
 	} {
 		if got := count(tc.o); got != tc.want {
@@ -116,6 +117,20 @@ func TestPrograms(t *testing.T) {
 	got := programs(Options{Root: "/src", Images: map[string]string{"quay.io/metallb/controller": "bin/mc"}})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("programs (-want +got):\n%s", diff)
+	}
+}
+
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	got, err := cpuTime("42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1")
+	if err != nil || got != 2*time.Second {
+		t.Errorf("got %v, error %v; want 2s", got, err)
+	}
+	if _, err := cpuTime("42 (x) S 1"); err == nil {
+		t.Error("want an error when the times are missing")
+	}
+	if got := variable("A=1\x00HOSTNAME=node1\x00B=2", "HOSTNAME"); got != "node1" {
+		t.Errorf("host %q, want node1", got)
 	}
 }
 

@@ -41,6 +41,17 @@ func Targets() []Target {
 		{"controller_rss_mb_10k", 150},
 		{"leader_takeover_over_lease_ms", 2000},
 		{"alloc_latency_p99_over_api_ms", 50},
+		{"l2_cable_cut_p50_ms", 500},
+		{"l2_cable_cut_p99_ms", 1000},
+		{"l2_freeze_p50_ms", 600},
+		{"l2_kill_p50_ms", 500},
+		{"l2_two_owner_ms_max", 100},
+		{"l2_two_owner_healing_ms_max", 1000},
+		{"l2_handover_failed_connections", 0},
+		{"l2_false_moves_under_load", 0},
+		{"api_requests_per_failover", 0},
+		{"speaker_cpu_percent_idle", 1},
+		{"speaker_cpu_percent_arp_storm", 5},
 	}
 }
 

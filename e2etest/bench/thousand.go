@@ -154,17 +154,9 @@ func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 // arpReplies asks for an owned address and for the node's own in turn, with raw ARP requests from the client: the
 // kernel answers the second, so the ratio is what it costs that a program answers the first.
 func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
-	list, _, err := burst.List(ctx, c.kube)
+	owned, err := c.addresses(ctx)
 	if err != nil {
 		return nil, err
-	}
-	var owned []netip.Addr
-	for _, s := range list {
-		for _, ip := range s.IPs {
-			if a, err := netip.ParseAddr(ip); err == nil {
-				owned = append(owned, a)
-			}
-		}
 	}
 	node, ok := c.status.Node(ownerNode)
 	if !ok || len(owned) == 0 || len(c.status.Clients) == 0 {
@@ -201,6 +193,23 @@ func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 	return []Result{{"arp_reply_ratio_p50", ratio(50), "ratio"}, {"arp_reply_ratio_p99", ratio(99), "ratio"}}, nil
 }
 
+// addresses returns what all Services have been given, sorted by their names.
+func (c *cluster) addresses(ctx context.Context) ([]netip.Addr, error) {
+	list, _, err := burst.List(ctx, c.kube)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, s := range list {
+		for _, ip := range s.IPs {
+			if a, err := netip.ParseAddr(ip); err == nil {
+				out = append(out, a)
+			}
+		}
+	}
+	return out, nil
+}
+
 // idle counts the requests that change objects while nothing happens, from the API server's own metrics, without those that a
 // cluster without a load balancer makes too (see probe.Writes). It waits for ten quiet seconds first.
 func idle(ctx context.Context, o Options, c *cluster) ([]Result, error) {
@@ -227,14 +236,16 @@ func idle(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 }
 
 // atRest waits for ten seconds without a write.
-func (c *cluster) atRest(ctx context.Context) error {
+func (c *cluster) atRest(ctx context.Context) error { return c.atRestFor(ctx, 10*time.Second) }
+
+func (c *cluster) atRestFor(ctx context.Context, d time.Duration) error {
 	before, err := c.writes(ctx)
 	if err != nil {
 		return err
 	}
 	return wait(ctx, restLimit, func(ctx context.Context) error {
 		last := before
-		if err := sleep(ctx, 10*time.Second); err != nil {
+		if err := sleep(ctx, d); err != nil {
 			return err
 		}
 		if before, err = c.writes(ctx); err != nil {

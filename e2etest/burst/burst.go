@@ -36,14 +36,19 @@ func loadBalancer(prefix, selector string, i int) *corev1.Service {
 	return s
 }
 
+// nodePorts is what the default range of node ports, 30000 to 32767, is enough for.
+const nodePorts = 2000
+
 // Create creates Services of type LoadBalancer named PREFIX-0000 and so on, which select Pods labelled app=SELECTOR; without a
-// selector they have no endpoints.
+// selector they have no endpoints. If they are many they get no node ports.
 func Create(ctx context.Context, kube kubernetes.Interface, namespace, prefix, selector string, n int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(Clients)
 	for i := range n {
 		g.Go(func() error {
-			_, err := kube.CoreV1().Services(namespace).Create(ctx, loadBalancer(prefix, selector, i), metav1.CreateOptions{})
+			svc := loadBalancer(prefix, selector, i)
+			svc.Spec.AllocateLoadBalancerNodePorts = new(n <= nodePorts)
+			_, err := kube.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{})
 			return err
 		})
 	}

@@ -58,8 +58,10 @@ type pacer struct {
 }
 
 func (p *pacer) create(ctx context.Context, kube kubernetes.Interface, namespace, prefix string, i int) error {
+	svc := loadBalancer(prefix, "", i)
+	svc.Spec.AllocateLoadBalancerNodePorts = new(false) // there may be more Services than node ports
 	begun := time.Now()
-	_, err := kube.CoreV1().Services(namespace).Create(ctx, loadBalancer(prefix, "", i), metav1.CreateOptions{})
+	_, err := kube.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}

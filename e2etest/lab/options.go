@@ -36,6 +36,8 @@ type Options struct {
 	Routers []Router
 	// MonitorGrace is kube-controller-manager's --node-monitor-grace-period, for example "10s"; empty is its default.
 	MonitorGrace string
+	// Audit makes the API server write each request of the ServiceAccounts of Namespace, with its time, to audit.log among the logs.
+	Audit bool
 
 	// NoInstall leaves the cluster without any load balancer.
 	NoInstall bool

@@ -28,6 +28,7 @@ type TCP struct {
 	answers []time.Time
 	tried   int
 	reset   int
+	failed  int
 }
 
 // patience is how long a connection may take. It is short of the first retransmission of a SYN (1 s), so that an answer
@@ -118,6 +119,7 @@ func (p *TCP) begin(ep int, open map[int]time.Time, now time.Time) error {
 	p.tried++
 	p.mu.Unlock()
 	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		p.fail()
 		return unix.Close(fd) // no route or no neighbour right now: that is an answer missing, not a failure to probe
 	}
 	open[fd] = now
@@ -126,6 +128,19 @@ func (p *TCP) begin(ep int, open map[int]time.Time, now time.Time) error {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
+}
+
+func (p *TCP) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed++
+}
+
+// Failed returns how many connections were refused, or not accepted in time. Those still open when Run ended do not count.
+func (p *TCP) Failed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
 }
 
 func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.Time) {
@@ -139,6 +154,9 @@ func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.
 			p.answers = append(p.answers, now)
 		case code == int(unix.ECONNREFUSED):
 			p.reset++
+			p.failed++
+		default:
+			p.failed++
 		}
 		delete(open, fd)
 		_ = unix.Close(fd)
@@ -148,6 +166,7 @@ func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.
 func (p *TCP) expire(open map[int]time.Time, now time.Time) {
 	for fd, begun := range open {
 		if now.Sub(begun) > p.timeout {
+			p.fail()
 			delete(open, fd)
 			_ = unix.Close(fd)
 		}
@@ -194,6 +213,9 @@ func (s *Session) Longest() Gap { return LongestGap(s.tcp.Answers()) }
 
 // Counts returns how many connections were begun, accepted and refused so far.
 func (s *Session) Counts() (tried, accepted, refused int) { return s.tcp.Counts() }
+
+// Failed returns how many connections were refused or not accepted in time so far.
+func (s *Session) Failed() int { return s.tcp.Failed() }
 
 // Stop ends the probing.
 func (s *Session) Stop() error {

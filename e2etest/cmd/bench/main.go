@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +70,8 @@ func command() *cobra.Command {
 	f.IntVar(&o.Nodes, "nodes", 3, "nodes of the labs")
 	f.IntVar(&o.Services, "services", 1000, "Services of the burst; the names of the values go on saying 1000")
 	f.IntVar(&o.Many, "many", 10_000, "Services to measure the scale with; the names of the values go on saying 10k")
-	f.IntVar(&o.Cuts, "cuts", 10, "how often the cable is cut")
+	f.IntVar(&o.Cuts, "cuts", 20, "how often the cable is cut; speakers are frozen and killed half as often")
+	f.DurationVar(&o.Load, "load", 10*time.Minute, "how long all cores are kept busy to see whether an address moves")
 	f.StringArrayVar(&o.Manifests, "manifests", nil, "install this file or directory instead of Herald's chart; may be repeated")
 	f.StringArrayVar(&images, "image", nil, "NAME=PATH: the program that an image name stands for; may be repeated")
 	f.StringVar(&o.Namespace, "namespace", "metallb-system", "where the pools and the load balancer live")

@@ -118,7 +118,11 @@ func (s *Supervisor) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := s.startComponent("kube-apiserver", ns, s.apiServerFlags()...)
+	flags, err := s.auditFlags()
+	if err != nil {
+		return err
+	}
+	api, err := s.startComponent("kube-apiserver", ns, append(s.apiServerFlags(), flags...)...)
 	if err != nil {
 		return err
 	}
@@ -152,6 +156,26 @@ func (s *Supervisor) startControlPlane(ctx context.Context) error {
 		"--kubeconfig="+creds.kubeconfig("kube-scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1",
 		"--kube-api-qps=500", "--kube-api-burst=500", "--cert-dir="+filepath.Join(s.private, "scheduler"))
 	return err
+}
+
+// auditPolicy records who asked for what and when, of the ServiceAccounts of one namespace.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, userGroups: ["system:serviceaccounts:%s"]}
+- {level: None}
+`
+
+func (s *Supervisor) auditFlags() ([]string, error) {
+	if !s.opts.Audit {
+		return nil, nil
+	}
+	policy := s.creds.file("audit.yaml")
+	if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, s.opts.Namespace), 0o600); err != nil {
+		return nil, fmt.Errorf("audit policy: %w", err)
+	}
+	return []string{"--audit-policy-file=" + policy, "--audit-log-path=" + filepath.Join(s.logs, "audit.log")}, nil
 }
 
 func (s *Supervisor) apiServerFlags() []string {
