@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/heraldlb/herald/internal/core/l2"
 )
 
 // Options are the settings of a speaker. cmd/speaker fills them from flags.
@@ -48,8 +51,28 @@ type Options struct {
 	// "secretkey" encrypts gossip. Required.
 	GossipSecretPath string
 
+	// L2Probe is how long an address that is new to the cluster is probed before
+	// it is announced; 0 turns probing off. L2ProbeAgain is the longest time
+	// until one that somebody else has is probed again.
+	L2Probe, L2ProbeAgain time.Duration
+	// L2Refresh is the interval at which each address is announced again; 0
+	// turns that off.
+	L2Refresh time.Duration
+
 	// ExclusionsFile lists interfaces that never answer; see loadExclusions.
 	ExclusionsFile string
+}
+
+const (
+	maxProbe   = 10 * time.Second // RFC 5227 takes 5 to 7
+	minRefresh = 5 * time.Second
+)
+
+// l2Config are the times of ARP and NDP.
+func (o *Options) l2Config() l2.Config {
+	c := l2.DefaultConfig()
+	c.Probe, c.ProbeAgain, c.Refresh = o.L2Probe, o.L2ProbeAgain, o.L2Refresh
+	return c
 }
 
 // secretKeyName is the key inside the memberlist Secret, as MetalLB names it.
@@ -69,6 +92,9 @@ func (o *Options) Validate() error {
 	require(err == nil, "--ml-bindaddr %q is not an IP address (in a Pod: set METALLB_ML_BIND_ADDR to status.podIP)", o.GossipBindAddr)
 	require(o.GossipBindPort > 0 && o.GossipBindPort < 65536, "--ml-bindport %d is not a port number", o.GossipBindPort)
 	require(o.GossipSecretPath != "", "--ml-secret-key-path is required: gossip is always encrypted (mount the memberlist Secret there)")
+	require(o.L2Probe >= 0 && o.L2Probe <= maxProbe, "--l2-probe %v is not between 0 (off) and %v", o.L2Probe, maxProbe)
+	require(o.L2ProbeAgain >= 0, "--l2-probe-again %v is negative", o.L2ProbeAgain)
+	require(o.L2Refresh == 0 || o.L2Refresh >= minRefresh, "--l2-refresh %v is neither 0 (off) nor at least %v", o.L2Refresh, minRefresh)
 	if _, err := labels.Parse(o.GossipLabels); err != nil {
 		errs = append(errs, fmt.Errorf("--ml-labels %q: %w", o.GossipLabels, err))
 	}

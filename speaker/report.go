@@ -53,17 +53,31 @@ type badNews struct {
 	since time.Time
 }
 
+// seen is what the responder says, by address.
+type seen struct {
+	states    map[netip.Addr]l2.AddressState
+	conflicts map[netip.Addr][]l2.Conflict
+}
+
+func see(state l2.State) seen {
+	s := seen{states: make(map[netip.Addr]l2.AddressState, len(state.Addresses)), conflicts: map[netip.Addr][]l2.Conflict{}}
+	for _, a := range state.Addresses {
+		s.states[a.IP] = a
+	}
+	for _, c := range state.Conflicts {
+		s.conflicts[c.Address] = append(s.conflicts[c.Address], c)
+	}
+	return s
+}
+
 // gather asks the engine about every Service of the plan. It reports false if
 // the engine has ended.
 func (r *reporter) gather(p *planned) ([]status.ServiceReport, bool) {
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
+	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
-		answers := make(map[netip.Addr][]string)
-		for _, a := range m.Answers() {
-			answers[a.IP] = a.Interfaces
-		}
 		for i := range p.snapshot.Services {
-			reports = append(reports, r.report(m, &p.plan, &p.snapshot.Services[i], answers))
+			reports = append(reports, r.report(m, &p.plan, &p.snapshot.Services[i], s))
 		}
 	})
 	if !ok {
@@ -74,7 +88,7 @@ func (r *reporter) gather(p *planned) ([]status.ServiceReport, bool) {
 }
 
 // report says who announces one Service, or why nobody does.
-func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.Service, answers map[netip.Addr][]string) status.ServiceReport {
+func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.Service, s seen) status.ServiceReport {
 	out := status.ServiceReport{Key: svc.Key}
 	var owner lb.NodeName
 	out.Reason = plan.Verdict(svc.Key)
@@ -93,15 +107,22 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		return out
 	}
 	for _, a := range svc.Assigned {
-		if len(answers[a]) > 0 {
+		if state := s.states[a]; state.Phase == l2.PhaseAnnouncing {
 			out.Addresses = append(out.Addresses, a)
-			out.Interfaces = append(out.Interfaces, answers[a]...)
+			out.Interfaces = append(out.Interfaces, state.Interfaces...)
 		}
 	}
 	slices.Sort(out.Interfaces)
 	out.Interfaces = slices.Compact(out.Interfaces)
-	// Elected, but not answering yet: the batch that starts it is under way.
+	// Elected, but not answering yet: the batch that starts it is under way, or
+	// it is being found out whether somebody else has the address.
 	out.Write = len(out.Interfaces) > 0
+	for _, a := range svc.Assigned {
+		if len(s.conflicts[a]) > 0 {
+			out.Reason, out.Write = r.conflictReason(m, s.states[a], s.conflicts[a]), true
+			break
+		}
+	}
 	return out
 }
 
@@ -124,44 +145,40 @@ func uncovered(plan *announce.Result, svc *lb.Service) string {
 	return fmt.Sprintf("; but not %s, which no L2Advertisement covers", strings.Join(left, ", "))
 }
 
-// addConflicts turns "announcing" into a conflict where somebody else was
-// heard to answer for an address of ours.
-func (r *reporter) addConflicts(reports []status.ServiceReport, state l2.State) {
-	if len(state.Conflicts) == 0 {
-		return
-	}
-	seen := make(map[netip.Addr][]l2.Conflict)
-	for _, c := range state.Conflicts {
-		seen[c.Address] = append(seen[c.Address], c)
-	}
-	for i := range reports {
-		for _, a := range reports[i].Addresses {
-			if len(seen[a]) > 0 {
-				reports[i].Reason = r.conflictReason(a, seen[a])
-				break
-			}
+// conflictReason names the other stations, and this node, which heard them.
+func (r *reporter) conflictReason(m *ownership.Machine, a l2.AddressState, conflicts []l2.Conflict) reason.Reason {
+	var others []string
+	var nodes bool
+	for _, c := range conflicts {
+		other := fmt.Sprintf("%s (seen on %s)", c.MAC, c.Interface)
+		if node, ok := m.NodeOf(c.MAC); ok {
+			nodes = true
+			other = fmt.Sprintf("node %q of this cluster, %s", node, other)
 		}
+		others = append(others, other)
 	}
+	text := fmt.Sprintf("node %q does not announce %s, because somebody else has it: %s", r.who.Node, a.IP, strings.Join(others, "; "))
+	if a.Phase == l2.PhaseAnnouncing {
+		text = fmt.Sprintf("node %q announces %s, but somebody else answers for it too: %s", r.who.Node, a.IP, strings.Join(others, "; "))
+	}
+	return reason.New(reason.AddressConflict, "%s; %s", text, r.conflictFix(a.IP, nodes))
 }
 
-// conflictReason names the other station. An address that is also configured
+// conflictFix says what is probably wrong. An address that is also configured
 // on an interface of this node is most likely on every node: kube-proxy in
 // IPVS mode puts it there, and every kernel answers for it.
-func (r *reporter) conflictReason(a netip.Addr, seen []l2.Conflict) reason.Reason {
-	var others []string
-	for _, c := range seen {
-		others = append(others, fmt.Sprintf("%s (seen on %s)", c.MAC, c.Interface))
-	}
-	text := fmt.Sprintf("node %q announces %s, but somebody else answers for it too: %s", r.who.Node, a, strings.Join(others, ", "))
+func (r *reporter) conflictFix(a netip.Addr, nodes bool) string {
 	for _, l := range r.links.Snapshot() {
 		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
-			text += fmt.Sprintf("; the address is configured on interface %s of this node, so probably on every node: "+
+			return fmt.Sprintf("the address is configured on interface %s of this node, so probably on every node: "+
 				"with kube-proxy in IPVS mode set strictARP: true, else remove it there", l.Name)
-			return reason.New(reason.AddressConflict, "%s", text)
 		}
 	}
-	return reason.New(reason.AddressConflict, "%s; find the machine with that MAC address, or take the address out of the pool; "+
-		"if it is a node of this cluster, its speaker cannot be reached on the memberlist port, or has another key", text)
+	if nodes {
+		return "the address is configured on an interface of that node: with kube-proxy in IPVS mode set strictARP: true, else remove it there; " +
+			"or the speaker of that node cannot be reached on the memberlist port, or has another key"
+	}
+	return "find the machine with that MAC address, or take the address out of the pool"
 }
 
 // wait holds back bad news that may pass by itself, and says when to look
@@ -197,7 +214,6 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 	if !ok {
 		return nil, 0, false
 	}
-	r.addConflicts(reports, r.watcher.State())
 	again := r.wait(reports, now)
 	r.measure(reports)
 	writes, calmed := r.calm.filter(status.SpeakerReports(r.who, objs, reports, now), reports, now)

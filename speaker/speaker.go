@@ -35,7 +35,6 @@ import (
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
-	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/gossip"
@@ -135,7 +134,7 @@ func (s *speaker) connect() error {
 		return err
 	}
 	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
-	answers := rawl2.New(rawl2.Config{L2: l2.DefaultConfig(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
+	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
 	s.drivers = []driver{messages, network, answers}
 
 	s.metrics = telemetry.NewSpeakerMetrics(answers.State)

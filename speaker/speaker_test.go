@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -96,13 +97,15 @@ func TestFindPeers(t *testing.T) {
 
 func TestOptionsValidate(t *testing.T) {
 	t.Parallel()
-	err := (&Options{GossipBindPort: 70000, GossipLabels: "a in ("}).Validate()
-	for _, want := range []string{"--namespace", "--node-name", "--ml-bindaddr", "--ml-bindport 70000", "--ml-secret-key-path", "--ml-labels"} {
+	err := (&Options{GossipBindPort: 70000, GossipLabels: "a in (", L2Probe: time.Minute, L2ProbeAgain: -1, L2Refresh: time.Second}).Validate()
+	for _, want := range []string{"--namespace", "--node-name", "--ml-bindaddr", "--ml-bindport 70000", "--ml-secret-key-path", "--ml-labels",
+		"--l2-probe 1m0s", "--l2-probe-again -1ns", "--l2-refresh 1s"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not name %s: %v", want, err)
 		}
 	}
-	good := Options{Namespace: "n", NodeName: "a", GossipBindAddr: "192.0.2.1", GossipBindPort: 7946, GossipSecretPath: "/x", GossipLabels: "app=herald"}
+	good := Options{Namespace: "n", NodeName: "a", GossipBindAddr: "192.0.2.1", GossipBindPort: 7946, GossipSecretPath: "/x", GossipLabels: "app=herald",
+		L2Probe: 300 * time.Millisecond, L2Refresh: time.Minute}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/kube"
 	"github.com/heraldlb/herald/internal/telemetry"
@@ -88,6 +89,10 @@ func command() *cobra.Command {
 	f.IntVar(&o.GossipBindPort, "ml-bindport", envPort("METALLB_ML_BIND_PORT", gossip.DefaultPort), "TCP and UDP port to gossip on, the same on all nodes [METALLB_ML_BIND_PORT]")
 	f.StringVar(&o.GossipLabels, "ml-labels", os.Getenv("METALLB_ML_LABELS"), "label selector of the speaker Pods (default: none, this speaker is alone) [METALLB_ML_LABELS]")
 	f.StringVar(&o.GossipSecretPath, "ml-secret-key-path", os.Getenv("METALLB_ML_SECRET_KEY_PATH"), "directory of the mounted memberlist Secret [METALLB_ML_SECRET_KEY_PATH]")
+	times := l2.DefaultConfig()
+	f.DurationVar(&o.L2Probe, "l2-probe", times.Probe, "how long to find out whether somebody else has an address that is new to the cluster, before it is announced; 0 turns it off")
+	f.DurationVar(&o.L2ProbeAgain, "l2-probe-again", times.ProbeAgain, "longest time until an address that somebody else has is probed again")
+	f.DurationVar(&o.L2Refresh, "l2-refresh", times.Refresh, "interval at which each address is announced again; 0 turns it off")
 	f.StringVar(&o.ExclusionsFile, "excludel2-config", "", "file with patterns of interfaces that never answer (default: those of container networks)")
 	f.StringVar(&kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "how to reach the API server; only outside a Pod [KUBECONFIG]")
 	return cmd

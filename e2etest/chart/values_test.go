@@ -32,6 +32,8 @@ func TestSchemaRejects(t *testing.T) {
 		{"speaker.excludeInterfaces.patterns={^(}", "/speaker/excludeInterfaces/patterns/0"},
 		{"speaker.updateStrategy.type=Recreate", "/speaker/updateStrategy/type"},
 		{"speaker.tolerations[0].effect=NoWay", "/speaker/tolerations/0/effect"},
+		{"speaker.l2Probe=300", "/speaker/l2Probe"},
+		{"speaker.l2Refresh=soon", "/speaker/l2Refresh"},
 		{"speaker.frr.enabled=true", "additional properties 'frr' not allowed"},
 		{"prometheus.metricsPort=http", "/prometheus/metricsPort"},
 		{"loadBalancerClass=a b", "/loadBalancerClass"},

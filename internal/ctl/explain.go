@@ -153,7 +153,7 @@ func (t *tale) headline(a announced) {
 		fmt.Fprintf(&t.b, "Service %s has no address: %s.\n", t.key, t.d.Reason.Code)
 	case a.code == reason.Announcing:
 		fmt.Fprintf(&t.b, "Service %s has %s; %s.\n", t.key, has, a.who)
-	case a.code == reason.AddressConflict:
+	case a.code == reason.AddressConflict && a.who != "":
 		fmt.Fprintf(&t.b, "Service %s has %s; %s, but something else on the network answers too: %s.\n", t.key, has, a.who, a.code)
 	case a.code == "":
 		fmt.Fprintf(&t.b, "Service %s has %s, but no node reports that it answers for it.\n", t.key, has)
