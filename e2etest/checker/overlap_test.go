@@ -121,3 +121,12 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("timeline (-want +got):\n%s", diff)
 	}
 }
+
+func TestClaimants(t *testing.T) {
+	t.Parallel()
+	claims := history(t, "A 0-500, B! 0, A! 600")
+	claims = append(claims, Claim{Answer: wire.Answer{Addr: addr.Next(), MAC: mac("A")}})
+	if diff := cmp.Diff("A 2\nB 1\n", Claimants(claims, macName)); diff != "" {
+		t.Errorf("claimants (-want +got):\n%s", diff)
+	}
+}

@@ -42,6 +42,17 @@ func labCommands() map[string]command {
 				"    the checker sees it; both want the reason in words.",
 			run: setOverlap,
 		},
+		"heard": {
+			usage: "",
+			help:  "Print how many addresses each machine was heard to claim so far, by answer or announcement: node1 (02:...) 3.",
+			run: func(_ context.Context, s *session, _ []string) (string, error) {
+				r, err := s.here()
+				if err != nil {
+					return "", err
+				}
+				return r.watcher.Claimants()
+			},
+		},
 		"break": {
 			usage: "",
 			help:  "Stop here until the operator goes on, and say how to look around. Needs a terminal.",
