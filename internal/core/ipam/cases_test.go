@@ -51,9 +51,18 @@ func TestCases(t *testing.T) {
 		return // not all cases have run
 	}
 	for _, i := range reason.All() {
-		if i.Subject == reason.Allocated && !seen.seen[i.Code] && i.Code != reason.AddressFreeing { // the writer's
+		ours := i.Subject == reason.Allocated && i.Code != reason.AddressFreeing // the writer's
+		if ours = ours || slices.Contains(ofReservations(), i.Code); ours && !seen.seen[i.Code] {
 			t.Errorf("no case has the reason %s", i.Code)
 		}
+	}
+}
+
+// ofReservations lists the reasons that a plan gives reservations.
+func ofReservations() []reason.Code {
+	return []reason.Code{
+		reason.ObjectValid, reason.UnknownReference, reason.BadField, reason.AddressOutsidePool,
+		reason.ReservedByOther, reason.ReservationShort, reason.ReservationQuota, reason.ReservationWaits,
 	}
 }
 
@@ -68,6 +77,9 @@ func (c *codes) note(r ipam.Result) {
 	defer c.mu.Unlock()
 	for _, d := range r.Services {
 		c.seen[d.Reason.Code] = true
+	}
+	for _, h := range r.Reservations {
+		c.seen[h.Reason.Code] = true
 	}
 }
 
@@ -109,7 +121,7 @@ func runCase(t *testing.T, file string, seen *codes) {
 // checkSettled fails unless a second plan changes nothing and says the same.
 func checkSettled(t *testing.T, snap lb.Snapshot, first ipam.Result) {
 	t.Helper()
-	want := ipam.Result{Pools: first.Pools}
+	want := ipam.Result{Pools: first.Pools, Reservations: first.Reservations}
 	for _, d := range first.Services {
 		d.Added, d.Cleared = nil, nil
 		want.Services = append(want.Services, d)
@@ -131,6 +143,7 @@ func after(snap lb.Snapshot, r ipam.Result) lb.Snapshot {
 		}
 		svc.Assigned, svc.AssignedPools = r.Services[j].Addresses, r.Services[j].Pools
 	}
+	snap.Reservations = recorded(snap.Reservations, r)
 	return snap
 }
 
@@ -159,6 +172,7 @@ func format(r ipam.Result) string {
 			fmt.Fprintf(&b, "  - %s: %s\n", c.Address, c.Why)
 		}
 	}
+	formatReservations(&b, r)
 	for _, u := range r.Pools {
 		fmt.Fprintf(&b, "pool %s: %d Services%s%s\n", u.Name, u.Services, countText("IPv4", u.IPv4), countText("IPv6", u.IPv6))
 	}
@@ -180,6 +194,9 @@ func troubleText(d *ipam.Decision) string {
 func countText(family string, c ipam.Count) string {
 	if c == (ipam.Count{}) {
 		return ""
+	}
+	if c.Reserved > 0 {
+		return fmt.Sprintf(", %s %d of %d used, %d reserved, %d free", family, c.Assigned, c.Total, c.Reserved, c.Available)
 	}
 	return fmt.Sprintf(", %s %d of %d used, %d free", family, c.Assigned, c.Total, c.Available)
 }

@@ -41,21 +41,34 @@ func (p *planner) choose(w *work) {
 }
 
 // search finds an address for each of the missing families, as far as there
-// is one: both out of one pool if possible, else each out of the first pool
-// that has one.
+// is one: what is meant for w; then both out of one pool if possible, else each
+// out of the first pool that has one.
 func (p *planner) search(w *work, missing families) [2]offer {
 	if w.ask.addrs != [2]netip.Addr{} {
 		return p.asked(w, missing)
 	}
+	var out [2]offer
+	var open families // with nothing that is meant for w
+	for _, f := range missing.list() {
+		if out[f] = p.own(w, f); !out[f].addr.IsValid() {
+			open.add(f)
+		}
+	}
+	if open.n == 0 {
+		return out
+	}
 	lists := p.candidates(w)
-	if missing.n == 2 {
-		if both, ok := p.first(w, lists, missing); ok {
+	if open.n == 2 {
+		if both, ok := p.first(w, lists, open); ok {
 			return both
 		}
 	}
-	var out [2]offer
-	for _, f := range missing.list() {
-		found, ok := p.beside(w, f)
+	for _, f := range open.list() {
+		other := w.have[1-f].home
+		if out[1-f].addr.IsValid() && open.n == 1 {
+			other = out[1-f].home
+		}
+		found, ok := p.beside(w, other, f)
 		if !ok {
 			found, _ = p.first(w, lists, only(f))
 		}
@@ -71,11 +84,22 @@ func (p *planner) asked(w *work, missing families) [2]offer {
 	var out [2]offer
 	for _, f := range missing.list() {
 		a := w.ask.addrs[f]
-		if s := p.ledger.slots[a]; s == nil || s.canShare(w) {
+		if p.mayHave(w, a) {
 			out[f] = offer{a, p.pools.poolOf(a)}
 		}
 	}
 	return out
+}
+
+// mayHave reports whether w, which asks for a, can have it now.
+func (p *planner) mayHave(w *work, a netip.Addr) bool {
+	if h := p.ledger.holds[a]; h != nil && !h.by.isFor(w) {
+		return false
+	}
+	if s := p.ledger.slots[a]; s != nil && !s.canShare(w) {
+		return false
+	}
+	return p.pools.poolOf(a).allows(w.ns, a)
 }
 
 // candidates returns the pools that w may get an address from.
@@ -86,9 +110,9 @@ func (p *planner) candidates(w *work) [2]*candidates {
 	return p.pools.candidates(w.ns, w.svc.Labels)
 }
 
-// beside looks in the pool of the address that w has of the other family.
-func (p *planner) beside(w *work, f family) ([2]offer, bool) {
-	x := w.have[1-f].home
+// beside looks in the pool of the address that w has, or is to have, of the
+// other family.
+func (p *planner) beside(w *work, x *pool, f family) ([2]offer, bool) {
 	if x == nil || x.frozen || !x.AutoAssign || !x.admits(w.ns, w.svc.Labels) || (w.ask.pool != nil && w.ask.pool != x) {
 		return [2]offer{}, false
 	}
@@ -103,13 +127,21 @@ func (p *planner) first(w *work, lists [2]*candidates, fs families) ([2]offer, b
 	}
 	for _, list := range lists {
 		i := list.passed[hunger]
+		passed := -1 // up to here it is not the quota of w's namespace
 		for ; i < len(list.pools); i++ {
-			if found, ok := p.from(w, list.pools[i], fs); ok {
-				list.pass(hunger, i)
+			found, ok := p.from(w, list.pools[i], fs)
+			if passed < 0 && (ok || list.pools[i].limits(w.ns)) {
+				passed = i
+			}
+			if ok {
+				list.pass(hunger, passed)
 				return found, true
 			}
 		}
-		list.pass(hunger, i)
+		if passed < 0 {
+			passed = i
+		}
+		list.pass(hunger, passed)
 	}
 	return [2]offer{}, false
 }

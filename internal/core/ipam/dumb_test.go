@@ -17,6 +17,8 @@ import (
 type dumb struct {
 	snap lb.Snapshot
 	svcs []*dumbService // oldest first
+
+	reservations []*dumbReservation // oldest first
 }
 
 type dumbService struct {
@@ -33,7 +35,7 @@ type dumbAddress struct {
 	frozen bool
 }
 
-func dumbPlan(snap lb.Snapshot) []*dumbService {
+func dumbPlan(snap lb.Snapshot) *dumb {
 	d := &dumb{snap: snap}
 	for i := range snap.Services {
 		s := &dumbService{Service: &snap.Services[i], has: map[lb.Family]dumbAddress{}}
@@ -51,15 +53,19 @@ func dumbPlan(snap lb.Snapshot) []*dumbService {
 			d.keep(s)
 		}
 	}
+	d.reserve()
 	for _, s := range d.svcs {
 		if !s.Deleting {
 			d.give(s)
 		}
 	}
+	for _, r := range d.reservations {
+		d.adopt(r)
+	}
 	for _, s := range d.svcs {
 		s.code = d.code(s)
 	}
-	return d.svcs
+	return d
 }
 
 func (d *dumb) pool(name string) *lb.Pool {
@@ -299,13 +305,20 @@ func (d *dumb) choice(s *dumbService) []*lb.Pool {
 	return out
 }
 
+// lowest is the lower one of the lowest free address and the lowest that can be
+// shared. Free ones that somebody may come back for count only if there is no
+// other.
 func (d *dumb) lowest(s *dumbService, p *lb.Pool, f lb.Family) netip.Addr {
+	best := d.lowestFree(p, f)
+	if best.IsValid() && !d.quotaAllows(s.Key.Namespace, p, best) {
+		best = netip.Addr{}
+	}
 	for _, a := range addresses(p, f) {
-		if d.mayJoin(s, a, true) {
-			return a
+		if d.had(a) && d.holder(a) == nil && d.mayJoin(s, a, true) && d.quotaAllows(s.Key.Namespace, p, a) && (!best.IsValid() || a.Less(best)) {
+			best = a
 		}
 	}
-	return netip.Addr{}
+	return best
 }
 
 func (s *dumbService) lacks() []lb.Family {
@@ -330,13 +343,21 @@ func (d *dumb) offers(s *dumbService, lacks []lb.Family) map[lb.Family]dumbAddre
 	out := map[lb.Family]dumbAddress{}
 	if len(s.Request.Addresses) > 0 {
 		for _, f := range lacks {
-			if a := s.asks(f); d.mayJoin(s, a, true) {
+			a := s.asks(f)
+			r := d.holder(a)
+			if d.mayJoin(s, a, true) && (r == nil || r.admits(s)) && d.quotaAllows(s.Key.Namespace, d.home(a), a) {
 				out[f] = dumbAddress{a, d.home(a).Name, false}
 			}
 		}
 		return out
 	}
+	for _, f := range lacks {
+		if o := d.own(s, f); o.addr.IsValid() {
+			out[f] = o
+		}
+	}
 	pools := d.choice(s)
+	lacks = slices.DeleteFunc(slices.Clone(lacks), func(f lb.Family) bool { return out[f].addr.IsValid() })
 	if len(lacks) == 2 {
 		for _, p := range pools {
 			a, b := d.lowest(s, p, lacks[0]), d.lowest(s, p, lacks[1])
@@ -344,12 +365,12 @@ func (d *dumb) offers(s *dumbService, lacks []lb.Family) map[lb.Family]dumbAddre
 				return map[lb.Family]dumbAddress{lacks[0]: {a, p.Name, false}, lacks[1]: {b, p.Name, false}}
 			}
 		}
-	} else if len(s.families) == 2 {
+	} else if len(lacks) == 1 && len(s.families) == 2 {
 		other := s.families[0]
 		if other == lacks[0] {
 			other = s.families[1]
 		}
-		near := func(p *lb.Pool) bool { return p.Name == s.has[other].pool }
+		near := func(p *lb.Pool) bool { return p.Name == cmp.Or(out[other].pool, s.has[other].pool) }
 		pools = append(slices.DeleteFunc(slices.Clone(pools), func(p *lb.Pool) bool { return !near(p) }),
 			slices.DeleteFunc(slices.Clone(pools), near)...)
 	}

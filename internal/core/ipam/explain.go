@@ -120,6 +120,9 @@ func (p *planner) shortage(w *work, missing families) (reason.Code, string) {
 	if w.ask.addrs != [2]netip.Addr{} {
 		for _, f := range missing.list() {
 			a := w.ask.addrs[f]
+			if h := p.ledger.holds[a]; h != nil && !h.by.isFor(w) {
+				return reason.AddressReserved, fmt.Sprintf("%s is reserved by IPReservation %s for other Services", a, h.by.Key)
+			}
 			if s := p.ledger.slots[a]; s != nil && !s.canShare(w) {
 				r := s.refuses(w)
 				if r.code == "" && s.clash != nil {
@@ -129,6 +132,9 @@ func (p *planner) shortage(w *work, missing families) (reason.Code, string) {
 					r = refusal{reason.AddressInUse, s.first, "has it from an invalid pool"}
 				}
 				return r.code, fmt.Sprintf("%s belongs to Service %s, which %s", a, r.by.svc.Key, r.why)
+			}
+			if x := p.pools.poolOf(a); !x.allows(w.ns, a) {
+				return reason.QuotaExceeded, fmt.Sprintf("%s cannot be given: %s", a, x.overQuota(w.ns, f))
 			}
 		}
 	}
@@ -142,6 +148,7 @@ type explanation struct {
 	short   families // that no candidate has an address of
 	sharing bool
 	asked   *pool
+	ns      *namespace // only if a pool has quotas
 }
 
 // explained is a text about all pools with what follows from the pools.
@@ -149,6 +156,8 @@ type explained struct {
 	text string
 	any  bool // there is a candidate
 	fits bool // and one that has addresses of a family that is short
+	// quota: one has free addresses, which the namespace may not have.
+	quota bool
 }
 
 // explain names each pool and says why it was of no use: first the candidates
@@ -157,12 +166,18 @@ func (p *planner) explain(w *work, missing families) (reason.Code, string) {
 	lists := p.candidates(w)
 	k := explanation{sharing: w.sharers != nil, asked: w.ask.pool}
 	for _, f := range missing.list() {
+		if p.own(w, f).addr.IsValid() {
+			continue
+		}
 		if _, ok := p.first(w, lists, only(f)); !ok {
 			k.short.add(f)
 		}
 	}
 	if k.asked == nil {
 		k.pools = lists[0].ids()
+	}
+	if p.quotas {
+		k.ns = w.ns
 	}
 	e, ok := p.texts[k]
 	if !ok {
@@ -172,6 +187,8 @@ func (p *planner) explain(w *work, missing families) (reason.Code, string) {
 	switch {
 	case !e.any || (!e.fits && !w.bothOrNothing()):
 		return reason.NoPoolFits, e.text
+	case e.quota:
+		return reason.QuotaExceeded, e.text
 	case w.bothOrNothing():
 		return reason.DualStackUnavailable, e.text
 	}
@@ -187,7 +204,8 @@ func (p *planner) explainPools(lists [2]*candidates, k explanation) explained {
 			tried[x] = true
 			e.any = true
 			e.fits = e.fits || slices.ContainsFunc(k.short.list(), func(f family) bool { return x.space[f].total > 0 })
-			t.add(func() string { return x.shortOf(k.short, k.sharing) })
+			e.quota = e.quota || slices.ContainsFunc(k.short.list(), func(f family) bool { return x.refusesMore(k.ns, f) })
+			t.add(func() string { return x.shortOf(k.short, k.sharing, k.ns) })
 		}
 	}
 	if k.asked != nil {

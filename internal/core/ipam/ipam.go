@@ -9,6 +9,8 @@
 //	keep:   which assigned addresses does the configuration still allow?
 //	choose: who lacks an address, and what is the lowest one that fits?
 //
+// Between the two, reservations get what they hold (reserve.go).
+//
 // Everything that is taken away is taken away in the first pass, so that a
 // freed address can go to the Service that has waited longest, and so that a
 // second Plan on the result of the first one changes nothing.
@@ -45,7 +47,42 @@ import (
 type Result struct {
 	Services []Decision // by key
 	Pools    []Usage    // by name, one for each pool of the snapshot
+	// Reservations says what each reservation holds, by key.
+	Reservations []Holding
 }
+
+// Holding is what a reservation holds and who uses it. What it holds is to be
+// recorded in its status, and comes back with the next snapshot: so a number of
+// addresses of a pool stays the same addresses.
+type Holding struct {
+	Key       lb.ReservationKey
+	Addresses []Held // by address
+	Wanted    int
+	// Reason is the condition Valid: True if it is Good.
+	Reason reason.Reason
+}
+
+// Held is a reserved address.
+type Held struct {
+	Address netip.Addr
+	Pool    string // empty: no pool that can be used now has it
+	State   HoldState
+	// UsedBy are the Services that have the address.
+	UsedBy []lb.ServiceKey // by key
+	// Last are the names of the Services of the reservation that use it, or
+	// did so last; one of them gets it back first.
+	Last []string
+}
+
+// HoldState says what a reserved address is doing.
+type HoldState string
+
+// The states of a reserved address.
+const (
+	Free    HoldState = ""        // ready for a Service of the reservation
+	InUse   HoldState = "InUse"   // a Service of the reservation has it
+	Waiting HoldState = "Waiting" // another Service has it, and may keep it
+)
 
 // Decision is what one Service should have, and why.
 //
@@ -130,5 +167,6 @@ type Usage struct {
 type Count struct {
 	Total     int64 // addresses that the pool may hand out, used or not
 	Assigned  int64 // addresses in use; one that is shared counts once
-	Available int64 // addresses that are free; 0 for a frozen pool
+	Reserved  int64 // addresses that nobody has and that reservations hold
+	Available int64 // addresses that are free for anybody; 0 for a frozen pool
 }

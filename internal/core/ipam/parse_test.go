@@ -21,6 +21,7 @@ import (
 //	pool NAME 192.0.2.0/28 192.0.2.50-192.0.2.60 2001:db8::/64 OPTION...
 //	    autoassign=no  buggy=avoid  frozen  pin  priority=N
 //	    namespaces=a,b  nswith=LABELS  with=LABELS     (LABELS: k=v or k)
+//	    quota=a,b:IPV4:IPV6  quota={LABELS}:IPV4:IPV6  quota=*:IPV4:-
 //	namespace NAME LABEL...
 //	service NS/NAME OPTION...
 //	    families=4,6  policy=prefer|require|single  ports=80,udp/53
@@ -28,7 +29,11 @@ import (
 //	    ask=ADDRESS,ADDRESS  askpool=NAME  invalid=TEXT_WITH_UNDERSCORES
 //	    has=ADDRESS,ADDRESS  from=POOL,POOL  deprecated=NAME  born=SECOND
 //	    deleting
-//	delete pool NAME | delete service NS/NAME | delete pools
+//	reservation NS/NAME OPTION...
+//	    addresses=ADDRESS,ADDRESS  pool=NAME  4=N  6=N  services=a,b  with=LABELS
+//	    invalid=TEXT_WITH_UNDERSCORES
+//	remember NS/NAME ADDRESS,ADDRESS | forget NS/NAME
+//	delete pool NAME | delete service NS/NAME | delete pools | delete reservation NS/NAME
 //
 // A Service that is replaced keeps its age and its addresses. Otherwise each
 // line is younger than the one before it. Namespaces exist when a Service is
@@ -39,6 +44,9 @@ type cluster struct {
 	absent     []string
 	services   []lb.Service
 	clock      int
+
+	reservations []lb.Reservation
+	remembered   []lb.Remembered
 }
 
 func (c *cluster) edit(section string) error {
@@ -74,6 +82,13 @@ func (c *cluster) line(words []string) error {
 		return nil
 	case "service":
 		return c.service(words[1], words[2:])
+	case "reservation":
+		return c.reservation(words[1], words[2:])
+	case "remember":
+		return c.remember(words[1], words[2])
+	case "forget":
+		c.forget(words[1])
+		return nil
 	case "delete":
 		return c.remove(words[1:])
 	}
@@ -88,6 +103,8 @@ func (c *cluster) remove(words []string) error {
 		c.pools = slices.DeleteFunc(c.pools, func(p lb.Pool) bool { return p.Name == words[1] })
 	case words[0] == "service":
 		c.services = slices.DeleteFunc(c.services, func(s lb.Service) bool { return s.Key.String() == words[1] })
+	case words[0] == "reservation":
+		c.reservations = slices.DeleteFunc(c.reservations, func(r lb.Reservation) bool { return r.Key.String() == words[1] })
 	default:
 		return fmt.Errorf("cannot delete %q", words[0])
 	}
@@ -237,6 +254,10 @@ func parsePool(name string, options []string) (lb.Pool, error) {
 			p.AvoidBuggyIPs = true
 		case "frozen":
 			p.Frozen = true
+		case "quota":
+			var q lb.Quota
+			q, err = parseQuota(value)
+			p.Quotas = append(p.Quotas, q)
 		case "pin":
 			pin()
 		case "priority":
@@ -309,6 +330,9 @@ func (c *cluster) snapshot() lb.Snapshot {
 	for _, svc := range c.services {
 		namespaces[svc.Key.Namespace] = lb.Namespace{Name: svc.Key.Namespace}
 	}
+	for _, r := range c.reservations {
+		namespaces[r.Key.Namespace] = lb.Namespace{Name: r.Key.Namespace}
+	}
 	for _, ns := range c.namespaces {
 		namespaces[ns.Name] = ns
 	}
@@ -319,11 +343,12 @@ func (c *cluster) snapshot() lb.Snapshot {
 		s.Namespaces = append(s.Namespaces, ns)
 	}
 	slices.SortFunc(s.Namespaces, func(a, b lb.Namespace) int { return strings.Compare(a.Name, b.Name) })
+	c.addReservations(&s)
 	return s
 }
 
 // assign writes a plan into the cluster.
 func (c *cluster) assign(r ipam.Result) {
-	s := after(lb.Snapshot{Services: c.services}, r)
-	c.services = s.Services
+	s := after(lb.Snapshot{Services: c.services, Reservations: c.reservations}, r)
+	c.services, c.reservations = s.Services, s.Reservations
 }

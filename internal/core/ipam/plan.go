@@ -16,16 +16,21 @@ import (
 func Plan(s lb.Snapshot) Result {
 	p := newPlanner(s)
 	if len(s.Pools) == 0 {
-		return p.planWithoutPools()
+		r := p.planWithoutPools()
+		r.Reservations = unsettled(s.Reservations)
+		return r
 	}
+	p.remember(s.Remembered)
 	for i := range p.work {
 		p.keep(&p.work[i])
 	}
+	p.reserve(s.Reservations)
 	for i := range p.work {
 		p.choose(&p.work[i])
 	}
+	holdings := p.settle()
 	services := p.decisions()
-	return Result{Services: services, Pools: p.usage()}
+	return Result{Services: services, Pools: p.usage(), Reservations: holdings}
 }
 
 // planner is the state of one call of Plan.
@@ -35,6 +40,10 @@ type planner struct {
 	namespaces map[string]*namespace
 	work       []work // by age, oldest first
 	texts      map[explanation]explained
+
+	reservations []*reservation  // by age, oldest first
+	remembered   []lb.ServiceKey // by key
+	quotas       bool            // one of the pools has some
 }
 
 // work is one Service on its way through a plan.
@@ -69,6 +78,9 @@ func newPlanner(s lb.Snapshot) *planner {
 		texts:      map[explanation]explained{},
 	}
 	p.ledger = newLedger(p.pools, len(s.Services))
+	for i := range s.Pools {
+		p.quotas = p.quotas || len(s.Pools[i].Quotas) > 0
+	}
 	for _, ns := range s.Namespaces {
 		p.namespaces[ns.Name] = &namespace{Namespace: ns, known: true}
 	}
@@ -85,6 +97,9 @@ func newPlanner(s lb.Snapshot) *planner {
 		w := &p.work[i]
 		w.age = i
 		w.ns = p.namespaceOf(w.svc.Key.Namespace)
+		if len(s.Reservations) > 0 {
+			w.ns.work = append(w.ns.work, w)
+		}
 		w.want = wanted(w.svc)
 		if w.sharers = p.ledger.sharersOf(w.svc); w.sharers != nil {
 			w.ports = portSet(w.svc.Ports)
@@ -193,7 +208,8 @@ func (p *planner) usage() []Usage {
 func (p *pool) count(f family) Count {
 	c := Count{Total: p.space[f].total, Assigned: p.assigned[f]}
 	if !p.frozen {
-		c.Available = c.Total - p.space[f].used
+		c.Reserved = p.space[f].held
+		c.Available = c.Total - p.space[f].used - p.space[f].held
 	}
 	return c
 }

@@ -23,7 +23,9 @@ type pool struct {
 	space  [2]space
 
 	assigned [2]int64 // addresses given from this pool
-	services int
+	// allowances of namespaces, as far as somebody has asked; nil: no limit.
+	allowances [2]map[*namespace]*allowance
+	services   int
 }
 
 // admits reports whether the pool is for a Service with these labels.
@@ -162,6 +164,9 @@ type namespace struct {
 	pinned *candidates // nil: not needed so far
 	// selective: one of pinned looks at the labels of the Service too.
 	selective bool
+
+	work         []*work        // by age; only if there are reservations
+	reservations []*reservation // of the namespace, by age
 }
 
 func (x *poolIndex) pinnedFor(ns *namespace) *candidates {

@@ -74,7 +74,9 @@ func checkDumb(t *testing.T, snap lb.Snapshot, r ipam.Result) {
 		return
 	}
 	want := map[string]outcome{}
-	for _, s := range dumbPlan(snap) {
+	dumb := dumbPlan(snap)
+	checkReservations(t, dumb, r)
+	for _, s := range dumb.svcs {
 		o := outcome{Key: s.Key.String(), Cleared: s.cleared, Code: s.code}
 		unknown := false
 		for _, f := range s.families {
@@ -114,6 +116,10 @@ func checkDumb(t *testing.T, snap lb.Snapshot, r ipam.Result) {
 func checkShuffled(t *testing.T, w *world, snap lb.Snapshot, r ipam.Result) {
 	t.Helper()
 	snap.Pools, snap.Services, snap.Namespaces = slices.Clone(snap.Pools), slices.Clone(snap.Services), slices.Clone(snap.Namespaces)
+	snap.Reservations = slices.Clone(snap.Reservations)
+	w.Shuffle(len(snap.Reservations), func(i, j int) {
+		snap.Reservations[i], snap.Reservations[j] = snap.Reservations[j], snap.Reservations[i]
+	})
 	w.Shuffle(len(snap.Pools), func(i, j int) { snap.Pools[i], snap.Pools[j] = snap.Pools[j], snap.Pools[i] })
 	w.Shuffle(len(snap.Services), func(i, j int) { snap.Services[i], snap.Services[j] = snap.Services[j], snap.Services[i] })
 	w.Shuffle(len(snap.Namespaces), func(i, j int) {
@@ -201,10 +207,14 @@ func checkShared(t *testing.T, snap lb.Snapshot, r ipam.Result) {
 }
 
 // checkOldestFirst: a Service that waits without asking for anything has not
-// been passed over by a younger one.
+// been passed over by a younger one, but for its quota, and for what is
+// reserved for the younger one.
 func checkOldestFirst(t *testing.T, snap lb.Snapshot, r ipam.Result) {
 	t.Helper()
-	d := &dumb{snap: snap}
+	if len(snap.Pools) == 0 {
+		return
+	}
+	d := dumbPlan(snap)
 	services := byKey(snap.Services)
 	for i, old := range services {
 		ask := old.Request
@@ -218,7 +228,7 @@ func checkOldestFirst(t *testing.T, snap lb.Snapshot, r ipam.Result) {
 					continue
 				}
 				for _, a := range r.Services[j].Added {
-					if slices.Contains(addresses(p, old.Families[0]), a) {
+					if slices.Contains(addresses(p, old.Families[0]), a) && d.holder(a) == nil && d.quotaAllows(old.Key.Namespace, p, noneOf(old.Families[0])) {
 						t.Errorf("%s waits, and the younger %s was given %s of pool %s", old.Key, young.Key, a, p.Name)
 					}
 				}
@@ -291,6 +301,10 @@ func (w *world) edit() {
 			must(w.cluster.edit("delete pool " + w.pools[w.IntN(len(w.pools))].Name))
 		case n < 9 && len(w.services) > 0:
 			must(w.cluster.edit("delete service " + w.services[w.IntN(len(w.services))].Key.String()))
+		case n < 11:
+			w.editReservation()
+		case n < 12:
+			w.editMemory()
 		default:
 			w.editService()
 		}
@@ -325,6 +339,7 @@ func (w *world) editPool() {
 	b.WriteString(w.maybe(3, "priority=1", "priority=2", "pin"))
 	b.WriteString(w.maybe(6, "namespaces=n0", "namespaces=n1,n2", "nswith=class=gold", "nswith=class!=gold"))
 	b.WriteString(w.maybe(8, "with=tier=web", "with=tier=db"))
+	b.WriteString(w.maybe(5, "quota=*:1:-", "quota=n0,n1:2:1", "quota={class=gold}:1:0 quota=*:2:2", "quota=n0:0:-"))
 	must(w.cluster.edit(b.String()))
 }
 

@@ -74,9 +74,9 @@ func (x *poolIndex) askedPool(w *work) (*pool, reason.Reason) {
 	}
 	switch {
 	case lacking.n > 0 && w.bothOrNothing():
-		return nil, because(reason.DualStackUnavailable, p.shortOf(lacking, false))
+		return nil, because(reason.DualStackUnavailable, p.shortOf(lacking, false, nil))
 	case lacking.n == w.want.n:
-		return nil, because(reason.NoPoolFits, p.shortOf(lacking, false))
+		return nil, because(reason.NoPoolFits, p.shortOf(lacking, false, nil))
 	}
 	return p, reason.Reason{}
 }

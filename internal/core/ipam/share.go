@@ -34,6 +34,9 @@ type ledger struct {
 	slots   map[netip.Addr]*slot
 	sharers map[sharing]*sharers
 	spare   []slot // allocated by the hundred
+
+	holds  map[netip.Addr]*hold // what reservations keep
+	memory memory
 }
 
 // sharing is what Services that share an address must agree on.
@@ -75,7 +78,25 @@ func (l *ledger) sharersOf(svc *lb.Service) *sharers {
 	return l.sharers[k]
 }
 
-func (l *ledger) taken(a netip.Addr) bool { return l.slots[a] != nil }
+// taken reports whether a Service has the address or a reservation keeps it.
+func (l *ledger) taken(a netip.Addr) bool { return l.slots[a] != nil || l.holds[a] != nil }
+
+// spoken is taken, or somebody who is gone may come back for it.
+func (l *ledger) spoken(a netip.Addr) bool {
+	return l.slots[a] != nil || l.holds[a] != nil || l.memory.by[a] != nil
+}
+
+// free returns the lowest address of the pool that is free for anybody.
+func (l *ledger) free(p *pool, f family) (netip.Addr, bool) {
+	s := &p.space[f]
+	if s.full() {
+		return netip.Addr{}, false
+	}
+	if a, ok := s.lowest(l.spoken); ok {
+		return a, true
+	}
+	return s.spareLowest(l.taken)
+}
 
 // refusal is why a Service cannot share an address; zero: it can.
 type refusal struct {
@@ -130,6 +151,7 @@ func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
 			w.sharers.in(home, familyOf(a)).add(member{a, s})
 		}
 	}
+	home.charge(w.ns, a)
 	if w.age < s.first.age {
 		s.first = w
 	}
@@ -158,6 +180,9 @@ func (l *ledger) count(a netip.Addr, home *pool) {
 	}
 	if p := l.pools.poolOf(a); p != nil && !p.leavesOut(a) {
 		p.space[f].used++
+		if l.holds[a] != nil {
+			p.space[f].held--
+		}
 	}
 }
 
@@ -173,14 +198,15 @@ func (g *group) add(m member) {
 	g.members = append(g.members, m)
 }
 
-// lowest returns the lowest address that w can join.
-func (g *group) lowest(w *work) (netip.Addr, bool) {
+// join returns the lowest address of the group that w can join. Those that a reservation
+// keeps are offered by it (planner.reserved).
+func (l *ledger) join(g *group, w *work) (netip.Addr, bool) {
 	if !g.sorted || g.passed == nil {
 		slices.SortFunc(g.members, func(a, b member) int { return a.addr.Compare(b.addr) })
 		g.sorted, g.passed = true, map[string]int{}
 	}
 	i := g.passed[w.ports]
-	for i < len(g.members) && !g.members[i].slot.canShare(w) {
+	for i < len(g.members) && (l.holds[g.members[i].addr] != nil || !g.members[i].slot.canShare(w)) {
 		i++
 	}
 	g.passed[w.ports] = i
@@ -200,18 +226,37 @@ func portSet(ports []lb.Port) string {
 
 // lowest returns the lowest address of the family that w can have from p: a
 // free one, or one that others share with it. When there is none now, there is
-// none later in the same plan either: a full pool gets no new slots.
+// none later in the same plan either: a full pool gets no new slots, and what
+// counts for a quota only grows.
 func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
-	free, ok := p.space[f].lowest(l.taken)
-	if w.sharers == nil {
+	var mates *group
+	if w.sharers != nil && w.sharers.groups[p] != nil {
+		mates = &w.sharers.groups[p][f]
+	}
+	if p.spent(w.ns, f) {
+		return l.within(mates, w, p.allowance(w.ns, f))
+	}
+	free, ok := l.free(p, f)
+	if mates == nil {
 		return free, ok
 	}
-	groups := w.sharers.groups[p]
-	if groups == nil {
-		return free, ok
-	}
-	if shared, found := groups[f].lowest(w); found && (!ok || shared.Less(free)) {
+	if shared, found := l.join(mates, w); found && (!ok || shared.Less(free)) {
 		return shared, true
 	}
 	return free, ok
+}
+
+// within is join for a namespace whose quota is used up: it may share what it
+// holds.
+func (l *ledger) within(g *group, w *work, q *allowance) (best netip.Addr, ok bool) {
+	if g == nil {
+		return best, false
+	}
+	for _, m := range g.members {
+		if _, has := q.has[m.addr]; !has || (ok && !m.addr.Less(best)) || l.holds[m.addr] != nil || !m.slot.canShare(w) {
+			continue
+		}
+		best, ok = m.addr, true
+	}
+	return best, ok
 }

@@ -15,6 +15,13 @@ import (
 // family indexes what exists once per IP family.
 type family uint8
 
+func (f family) lb() lb.Family {
+	if f == v4 {
+		return lb.IPv4
+	}
+	return lb.IPv6
+}
+
 const (
 	v4 family = iota
 	v6
@@ -58,9 +65,13 @@ type space struct {
 	skipBuggy bool       // leave out addresses that end in .0 or .255
 	total     int64      // saturating
 	used      int64      // addresses of this space that somebody has
+	held      int64      // others that a reservation holds
 
 	at   int        // the range that next lies in
 	next netip.Addr // the lowest address that may be free; zero: From of the range
+
+	spared []netip.Addr // remembered for Services that are gone; sorted
+	spare  int          // the first of them that may be free
 }
 
 func newSpace(ranges []lb.Range, skipBuggy bool) space {
@@ -77,8 +88,8 @@ func (s *space) contains(a netip.Addr) bool {
 	return found || (i > 0 && s.ranges[i-1].Contains(a))
 }
 
-// full reports whether no address is free.
-func (s *space) full() bool { return s.used >= s.total }
+// full reports whether no address is free for anybody.
+func (s *space) full() bool { return s.used+s.held >= s.total }
 
 // lowest returns the lowest address for which taken is false.
 func (s *space) lowest(taken func(netip.Addr) bool) (netip.Addr, bool) {

@@ -10,21 +10,37 @@ import (
 	"github.com/heraldlb/herald/internal/core/lb"
 )
 
-// shortOf says that the pool has no address to give of these families.
-func (p *pool) shortOf(fs families, sharing bool) string {
-	var parts []string
+// shortOf says that the pool has no address to give of these families, to the
+// namespace if that is not nil.
+func (p *pool) shortOf(fs families, sharing bool, ns *namespace) string {
+	var parts, quotas []string
 	for _, f := range fs.list() {
 		s := &p.space[f]
+		share := ""
+		if sharing {
+			share = " and none to share"
+		}
 		switch {
 		case s.total == 0:
 			parts = append(parts, fmt.Sprintf("no %s addresses", f))
-		case sharing:
-			parts = append(parts, fmt.Sprintf("no free %s address and none to share (%d of %d used)", f, s.used, s.total))
+		case p.refusesMore(ns, f):
+			quotas = append(quotas, p.overQuota(ns, f))
+		case s.held > 0:
+			parts = append(parts, fmt.Sprintf("no free %s address%s (%d of %d used, %d reserved)", f, share, s.used, s.total, s.held))
 		default:
-			parts = append(parts, fmt.Sprintf("no free %s address (%d of %d used)", f, s.used, s.total))
+			parts = append(parts, fmt.Sprintf("no free %s address%s (%d of %d used)", f, share, s.used, s.total))
 		}
 	}
-	return fmt.Sprintf("pool %q has %s", p.Name, strings.Join(parts, " and "))
+	if len(parts) > 0 {
+		quotas = append(quotas, fmt.Sprintf("pool %q has %s", p.Name, strings.Join(parts, " and ")))
+	}
+	return strings.Join(quotas, " and ")
+}
+
+// refusesMore reports whether the pool has addresses, but the quota of the
+// namespace is used up.
+func (p *pool) refusesMore(ns *namespace, f family) bool {
+	return ns != nil && !p.space[f].full() && p.spent(ns, f)
 }
 
 // passedOver says why the pool was no candidate.

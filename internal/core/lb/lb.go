@@ -43,6 +43,8 @@ type Snapshot struct {
 	Pools             []Pool             // by name
 	Namespaces        []Namespace        // by name
 	Services          []Service          // by creation time, then key: older first
+	Reservations      []Reservation      // by creation time, then key: older first
+	Remembered        []Remembered       // by key
 	Nodes             []Node             // by name
 	L2Advertisements  []L2Advertisement  // by name; only valid ones
 	BGPAdvertisements []BGPAdvertisement // by name; only valid ones
@@ -78,6 +80,8 @@ type Pool struct {
 	AvoidBuggyIPs bool
 	// Pin restricts the pool to some Services; nil is a generic pool.
 	Pin *Pin
+	// Quotas limit what a namespace may hold of the pool.
+	Quotas []Quota
 	// Frozen means the object is invalid as it stands now. What was assigned
 	// from it stays assigned, and nothing new is handed out. Ranges may be
 	// empty then.
