@@ -314,14 +314,13 @@ func (m *Machine) object(from *peer, pk *Packet) {
 	m.send(from, Packet{Kind: Alive})
 }
 
-// vouch tells that this node hears another.
+// vouch tells when this node heard another, unless that is long ago.
 func (m *Machine) vouch(to, p *peer) {
-	if p.watch != nil && p.watch.refused {
+	age := m.now.Sub(p.useful)
+	if !p.up || p.useful.IsZero() || age >= m.cfg.Silence || p.watch != nil && p.watch.silent(m.now, &m.cfg) {
 		return
 	}
-	if age := m.now.Sub(p.useful); p.up && !p.useful.IsZero() && age < m.cfg.Silence/2 {
-		m.send(to, Packet{Kind: Vouch, Subject: p.name, SubjectIncarnation: p.incarnation, Age: age})
-	}
+	m.send(to, Packet{Kind: Vouch, Subject: p.name, SubjectIncarnation: p.incarnation, Age: age})
 }
 
 // believe takes it that somebody heard a node.

@@ -136,7 +136,7 @@ type Packet struct {
 	// packet that does not know the receiver's present life proves nothing: it
 	// may be a recorded one.
 	Life, Echo uint64
-	// Count numbers the packets from one life to another, from 1.
+	// Count numbers the packets of the sender's life, to whomever, from 1.
 	Count uint64
 	// Incarnation of the sender; see Verdict.
 	Incarnation uint64

@@ -26,6 +26,7 @@ type Machine struct {
 	doubted  []*peer // see peer.doubted; may hold some that are not any more
 
 	incarnation uint64
+	sent        uint64 // packets, to whomever
 	// insist: at how many more heartbeats to tell all that this node is alive.
 	insist int
 	// spread: nodes whose verdicts are to be told once more at the next heartbeat.
@@ -147,7 +148,7 @@ func (m *Machine) Leave(node lb.NodeName, goodbye bool) {
 	switch {
 	case goodbye:
 		m.setDown(p)
-		delete(m.peers, node)
+		m.remove(p)
 	case p.up && p.speaks:
 		m.doubt(p)
 	default:
@@ -159,8 +160,13 @@ func (m *Machine) Leave(node lb.NodeName, goodbye bool) {
 // it was removed from the cluster.
 func (m *Machine) Forget(node lb.NodeName) {
 	if p, known := m.peers[node]; known && !p.member && !p.up {
-		delete(m.peers, node)
+		m.remove(p)
 	}
+}
+
+func (m *Machine) remove(p *peer) {
+	delete(m.peers, p.name)
+	m.watchers = slices.DeleteFunc(m.watchers, func(o *peer) bool { return o == p })
 }
 
 // Unreachable tells that a node's host has said that nobody listens there. It
@@ -253,9 +259,9 @@ func (m *Machine) rewatch() {
 
 // send puts a packet to a node into the batch.
 func (m *Machine) send(to *peer, p Packet) {
-	to.sent++
+	m.sent++
 	p.From, p.To = m.cfg.Self, to.name
-	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, to.sent
+	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, m.sent
 	p.Incarnation = m.incarnation
 	p.Watching = to.watch != nil
 	p.Deaf = m.CutOff()

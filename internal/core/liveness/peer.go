@@ -38,7 +38,6 @@ type peer struct {
 // conversation is what two lives of two nodes have exchanged.
 type conversation struct {
 	life     uint64    // of the peer; 0: not known
-	sent     uint64    // packets to it
 	received uint64    // the highest count from it
 	window   uint64    // bit i: received-i was received
 	heard    time.Time // last packet that proves that it is alive; zero: none

@@ -140,7 +140,7 @@ func TestHeal(t *testing.T) {
 				h.thaw(n)
 			}
 		}
-		h.run(1500 * time.Millisecond)
+		h.run(2500 * time.Millisecond) // gossip takes up to 2 s to let nodes meet that never met
 		h.events = nil
 		h.run(5 * time.Second)
 		for _, e := range h.events {

@@ -150,7 +150,7 @@ func (w *world) thaw(name lb.NodeName) {
 	n := w.nodes[name]
 	n.frozen = false
 	for _, do := range n.inbox {
-		w.after(w.draw(0, w.delay), do)
+		w.after(0, do)
 	}
 	n.inbox = nil
 	w.tick(n)
