@@ -341,6 +341,9 @@ func (m *Machine) reportOwner(g *group, owner lb.NodeName) {
 	if g.owner == owner {
 		return
 	}
+	if m.cfg.BalanceInterval > 0 {
+		m.balanceAt = m.now.Add(m.cfg.BalanceInterval)
+	}
 	m.ready.Owners = append(m.ready.Owners, OwnerChange{Key: g.Key, Previous: g.owner, Owner: owner})
 	g.owner = owner
 }

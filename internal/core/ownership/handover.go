@@ -57,7 +57,7 @@ func (m *Machine) handOver(g *group) bool {
 		m.giving[g.Key] = g
 	}
 	if m.now.Sub(h.since) >= handOverLimit {
-		if g.wish == "" || m.leaving {
+		if !m.eligible(g, m.cfg.Self) {
 			m.bequeath(g, m.successor(g, 0))
 		}
 		m.keep(g)
@@ -79,12 +79,29 @@ func (m *Machine) handOver(g *group) bool {
 	return true
 }
 
+// wishAge is how old a wish may be when a node first sees it. An annotation
+// stays on its Service: what it asked for was done, or could not be.
+const wishAge = time.Minute
+
+// hearWish takes notice of a wish once. It counts for the owner alone, and only
+// while that is eligible to whom the group is to go: keep forgets it otherwise.
+func (m *Machine) hearWish(g *group) {
+	w := g.Move
+	if w.At.IsZero() || w == g.heardWish {
+		return
+	}
+	g.heardWish = w
+	if age := m.now.Sub(w.At); age <= wishAge && age >= -wishAge {
+		g.wish = w.To
+	}
+}
+
 // shouldGive reports whether this node owns the group and should not any more.
 func (m *Machine) shouldGive(g *group) bool {
 	if !m.settled || m.claims[g.Key].node != m.cfg.Self {
 		return false
 	}
-	return m.leaving || g.wish != "" || !m.eligible(g, m.cfg.Self)
+	return m.leaving || g.wish != "" && g.wish != m.cfg.Self || !m.eligible(g, m.cfg.Self)
 }
 
 // narrow answers for the group as before, but only where an interface is left.
@@ -107,14 +124,14 @@ func (m *Machine) narrow(g *group) bool {
 
 // successor is whom to offer a group when so many were asked already.
 func (m *Machine) successor(g *group, turn uint64) lb.NodeName {
-	if g.wish != "" && !m.leaving {
-		if g.wish != m.cfg.Self && m.eligible(g, g.wish) {
-			return g.wish
-		}
-		return ""
+	if g.wish != "" && m.eligible(g, g.wish) {
+		return g.wish
+	}
+	if m.eligible(g, m.cfg.Self) {
+		return "" // there was nothing but the wish
 	}
 	if turn == 0 {
-		return m.first(g) // this node is not eligible, or it would not give
+		return m.first(g)
 	}
 	order := m.order(g)
 	if len(order) == 0 {

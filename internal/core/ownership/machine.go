@@ -31,6 +31,9 @@ const (
 	// Other nodes may learn of a Service earlier, and a Service that is made
 	// anew should find its owner.
 	strayLimit = time.Minute
+	// greetAgain is when a node that came is told once more what this one
+	// claims: the first message may have been lost.
+	greetAgain = 250 * time.Millisecond
 )
 
 // Machine decides what this node answers for. See the package comment.
@@ -61,15 +64,19 @@ type Machine struct {
 
 	dirty    map[netip.Addr]bool // keys of groups to decide on
 	allDirty bool
-	waiting  map[netip.Addr]time.Time // keys of groups to decide on again, and when
-	ready    Ready                    // work gathered for the next Ready
-	news     map[netip.Addr]bool      // addresses whose claims are to be sent
-	disputed map[netip.Addr]bool      // addresses to announce again
-	conceded map[netip.Addr]claim     // own claims that lost, to be sent once more
-	giving   map[netip.Addr]*group    // being handed over, by key
-	offers   []*group                 // of giving, to be sent
-	acks     []ack                    // to be sent
-	newSelf  bool                     // the own record is to be sent
+	waiting  map[netip.Addr]time.Time  // keys of groups to decide on again, and when
+	ready    Ready                     // work gathered for the next Ready
+	news     map[netip.Addr]bool       // addresses whose claims are to be sent
+	disputed map[netip.Addr]bool       // addresses to announce again
+	conceded map[netip.Addr]claim      // own claims that lost, to be sent once more
+	giving   map[netip.Addr]*group     // being handed over, by key
+	offers   []*group                  // of giving, to be sent
+	acks     []ack                     // to be sent
+	greeted  map[lb.NodeName]time.Time // nodes that came; when to greet them once more
+	greet    []lb.NodeName             // to be greeted now
+	newSelf  bool                      // the own record is to be sent
+
+	balanceAt time.Time // when to look for balance next
 }
 
 // node is what is known of a node: gossip says whether it is alive, the rest
@@ -103,7 +110,8 @@ type group struct {
 	seized time.Time
 	giving *giving // while this node hands the group over
 	// wish is where this node was asked to move the group.
-	wish lb.NodeName
+	wish      lb.NodeName
+	heardWish lb.Move
 }
 
 // New makes a machine that knows nothing yet and answers for nothing.
@@ -130,6 +138,7 @@ func New(cfg Config) *Machine {
 		disputed:  map[netip.Addr]bool{},
 		conceded:  map[netip.Addr]claim{},
 		giving:    map[netip.Addr]*group{},
+		greeted:   map[lb.NodeName]time.Time{},
 	}
 }
 
@@ -154,7 +163,9 @@ func (m *Machine) Tick(now time.Time) {
 			m.dirty[key] = true
 		}
 	}
+	m.greetDue()
 	m.forgetStrays()
+	m.balance()
 }
 
 // Next is when Tick is wanted before the TickInterval is over; the zero time
@@ -191,6 +202,7 @@ func (m *Machine) SetGroups(groups []announce.Group) {
 				m.giving[g.Key] = next
 			}
 		}
+		m.hearWish(next)
 		m.groups[g.Key] = next
 		m.sorted = append(m.sorted, next)
 		m.byAddress[g.Key] = next
@@ -300,8 +312,12 @@ func (m *Machine) Down(node lb.NodeName) { m.setAlive(node, false) }
 func (m *Machine) setAlive(name lb.NodeName, alive bool) {
 	if n := m.node(name); n != m.self && n.alive != alive {
 		n.alive = alive
-		if !alive {
+		if alive {
+			m.greet = append(m.greet, name)
+			m.greeted[name] = m.now.Add(greetAgain)
+		} else {
 			n.died = m.now
+			delete(m.greeted, name)
 		}
 		m.allDirty = true
 		m.ready.StateChanged = true

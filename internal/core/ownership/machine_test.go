@@ -243,8 +243,10 @@ func TestPassedOver(t *testing.T) {
 	if r := n1.Ready(); len(r.Start) != 0 {
 		t.Fatalf("n1 takes what is n2's: %+v", r)
 	}
-	if got := ticks(n1, 0, 1900*time.Millisecond); len(got) != 0 {
-		t.Fatalf("n1 does not wait: %+v", got)
+	for _, r := range ticks(n1, 0, 1900*time.Millisecond) {
+		if len(r.Start) != 0 {
+			t.Fatalf("n1 does not wait: %+v", r)
+		}
 	}
 	got := ticks(n1, 2*time.Second, 2*time.Second)
 	if len(got) != 1 || len(got[0].Start) != 1 {

@@ -5,6 +5,8 @@ package ownership
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/heraldlb/herald/internal/core/lb"
 )
 
 // Receive takes a message or a full state from another node. An error means
@@ -78,7 +80,11 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 		return
 	}
 	if c.Epoch < cur.epoch || c.Epoch == cur.epoch && before(cur.node, c.Node, ip.String()) {
-		if cur.node == m.cfg.Self && !offered {
+		switch {
+		case cur.node != m.cfg.Self || offered:
+		case m.leaves(ip, c.Node):
+			m.claimAddress(ip, c.Node)
+		default:
 			m.news[ip] = true
 			m.disputed[ip] = c.Node != m.cfg.Self
 		}
@@ -95,6 +101,13 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 	if grouped {
 		m.dirty[g.Key] = true
 	}
+}
+
+// leaves reports whether this node leaves an address to another one that claims
+// it: the own claim is higher, but a relic that this node may not act upon.
+func (m *Machine) leaves(ip netip.Addr, to lb.NodeName) bool {
+	g, ok := m.byAddress[ip]
+	return ok && to != m.cfg.Self && m.settled && !m.eligible(g, m.cfg.Self) && m.eligible(g, to)
 }
 
 // noteStray keeps track of claims on addresses that are in no group.

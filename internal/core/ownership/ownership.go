@@ -78,6 +78,9 @@ type Config struct {
 	// FreezeLimit is the gap between two Ticks after which a node must assume
 	// that the others have declared it dead. Default 1 s.
 	FreezeLimit time.Duration
+	// BalanceInterval is how often, at most, a group is moved from a node that
+	// owns more to one that owns fewer. Default 0: never.
+	BalanceInterval time.Duration
 }
 
 // Ready is one batch of work. Its fields are to be done in their order.

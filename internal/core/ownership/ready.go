@@ -50,6 +50,9 @@ func (m *Machine) messages() []Letter {
 	out = append(out, news.finish()...)
 	for _, to := range m.correspondents() {
 		p := packer{m: m, to: to}
+		if slices.Contains(m.greet, to) {
+			out = append(out, m.greeting(to)...)
+		}
 		for _, g := range m.offers {
 			if g.givenTo(to) {
 				p.offer(g)
@@ -62,8 +65,35 @@ func (m *Machine) messages() []Letter {
 		}
 		out = append(out, p.finish()...)
 	}
-	m.offers, m.acks = nil, nil
+	m.offers, m.acks, m.greet = nil, nil, nil
 	return out
+}
+
+// greeting tells a node that came all that this one claims. Two nodes that hear
+// each other again after a partition may have met through a third one: then no
+// exchange of full states tells either that both answer for an address.
+func (m *Machine) greeting(to lb.NodeName) []Letter {
+	hello := m.message(false)
+	hello.records = []record{recordOf(m.self)}
+	out := []Letter{{To: to, Data: hello.encode()}}
+	p := packer{m: m, to: to}
+	for _, ip := range slices.SortedFunc(maps.Keys(m.answering), netip.Addr.Compare) {
+		if c := m.claims[ip]; c.node == m.cfg.Self {
+			p.room(1, c.node)
+			p.claim(ip, c)
+		}
+	}
+	return append(out, p.finish()...)
+}
+
+// greetDue greets nodes once more.
+func (m *Machine) greetDue() {
+	for name, due := range m.greeted { // sorted when they are greeted
+		if !m.now.Before(due) {
+			delete(m.greeted, name)
+			m.greet = append(m.greet, name)
+		}
+	}
 }
 
 // correspondents are the nodes that something is to be told alone, sorted.
@@ -75,6 +105,7 @@ func (m *Machine) correspondents() []lb.NodeName {
 	for _, a := range m.acks {
 		out = append(out, a.to)
 	}
+	out = append(out, m.greet...)
 	slices.Sort(out)
 	return slices.Compact(out)
 }

@@ -9,6 +9,12 @@ import (
 	"github.com/heraldlb/herald/internal/core/ownership"
 )
 
+// tick tells a machine the time that its node believes it is.
+func (n *node) tick(c *Cluster) {
+	n.ticked = c.now
+	n.machine.Tick(c.now.Add(n.clock))
+}
+
 // input gives a machine something and does what comes of it, in the order that
 // ownership.Ready asks for.
 func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
@@ -16,7 +22,7 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 		n.inbox = append(n.inbox, func() { c.input(n, give) })
 		return
 	}
-	n.machine.Tick(c.now)
+	n.tick(c)
 	give(n.machine)
 	r := n.machine.Ready()
 	for _, ip := range r.Stop {
@@ -25,35 +31,59 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	for _, a := range r.Start {
 		n.answers[a.IP] = true
 	}
+	if len(r.Stop)+len(r.Start) > 0 {
+		c.trace("%s stops %v, starts %v", n.name, r.Stop, r.Start)
+		c.watch.changed(r.Stop, r.Start)
+	}
 	for _, letter := range r.Send {
 		c.send(n, letter)
 	}
-	if next := n.machine.Next(); !next.IsZero() && next.Before(c.now.Add(ownership.TickInterval)) {
-		c.at(max(0, next.Sub(c.now)), n, func() { c.input(n, func(*ownership.Machine) {}) })
-	}
 	if r.Resync {
-		for i, p := range c.connectedTo(n) {
+		for i, p := range c.reachable(n) {
 			if i < 3 {
 				c.exchange(n, p)
 			}
 		}
 	}
+	c.wakeLater(n)
+	if n.leaving && n.machine.Left() {
+		c.leave(n)
+	}
+}
+
+// wakeLater sees to it that the machine gets the time when it wants it.
+func (c *Cluster) wakeLater(n *node) {
+	next := n.machine.Next()
+	if next.IsZero() {
+		return
+	}
+	next = next.Add(-n.clock)
+	if next.Before(c.now) {
+		next = c.now
+	}
+	if !next.Before(c.now.Add(ownership.TickInterval)) || n.wake.After(c.now) && !next.Before(n.wake) {
+		return
+	}
+	n.wake = next
+	c.at(next.Sub(c.now), n, func() { c.input(n, func(*ownership.Machine) {}) })
 }
 
 func (c *Cluster) ticks(n *node) {
-	c.at(c.draw(Span{0, ownership.TickInterval}), n, func() { c.tick(n) })
+	c.at(c.draw(Span{0, ownership.TickInterval}), n, func() { c.nextTick(n) })
 }
 
-func (c *Cluster) tick(n *node) {
+func (c *Cluster) nextTick(n *node) {
 	if !n.frozen {
 		c.input(n, func(*ownership.Machine) {})
 	}
-	c.at(ownership.TickInterval, n, func() { c.tick(n) })
+	if n.machine != nil { // it may have left
+		c.at(ownership.TickInterval, n, func() { c.nextTick(n) })
+	}
 }
 
 func (c *Cluster) syncs(n *node) {
 	c.at(c.draw(Span{c.cfg.SyncEvery / 2, c.cfg.SyncEvery}), n, func() {
-		if peers := c.connectedTo(n); len(peers) > 0 && !n.frozen {
+		if peers := c.reachable(n); len(peers) > 0 && !n.frozen {
 			c.exchange(n, peers[c.rng.below(len(peers))])
 		}
 		c.syncs(n)
@@ -62,6 +92,7 @@ func (c *Cluster) syncs(n *node) {
 
 // exchange is a push/pull: reliable, both ways.
 func (c *Cluster) exchange(a, b *node) {
+	a.met[b], b.met[a] = true, true
 	for _, pair := range [][2]*node{{a, b}, {b, a}} {
 		state := pair[0].machine.State()
 		to := pair[1]
@@ -77,84 +108,86 @@ func (c *Cluster) receive(to *node, data []byte) {
 	})
 }
 
-// send sends to one, or to all that the sender sees; a lost packet is repeated.
+// send sends to one, once, or to all that the sender sees: then gossip repeats
+// what was lost, also by way of others.
 func (c *Cluster) send(from *node, letter ownership.Letter) {
-	msg := letter.Data
-	for _, to := range c.connectedTo(from) {
-		if !from.sees[to] || letter.To != "" && letter.To != to.name {
+	for _, to := range c.nodes {
+		if to == from || !from.sees[to] || letter.To != "" && letter.To != to.name {
 			continue
 		}
-		delay := c.draw(c.cfg.Delay)
-		for try := 0; c.rng.below(100) < c.cfg.Loss; try++ {
-			if try == c.cfg.Repeats {
-				delay = -1
+		repeats := c.cfg.Repeats
+		if letter.To != "" {
+			repeats = 0
+		}
+		for try := range repeats + 1 {
+			arrives := c.direct(from, to)
+			if try > 0 {
+				arrives = c.reaches(from, to)
+			}
+			if arrives && (c.cfg.Loss == 0 || c.rng.below(100) >= c.cfg.Loss) {
+				c.deliver(to, time.Duration(try)*c.cfg.RepeatAfter, letter.Data)
 				break
 			}
-			delay += c.cfg.RepeatAfter
-		}
-		if delay >= 0 {
-			c.at(delay, to, func() { c.receive(to, msg) })
 		}
 	}
 }
 
-func (c *Cluster) connected(a, b *node) bool {
-	return a.machine != nil && b.machine != nil && !a.frozen && !b.frozen && a.side == b.side
+func (c *Cluster) deliver(to *node, after time.Duration, data []byte) {
+	c.at(after+c.draw(c.cfg.Delay), to, func() { c.receive(to, data) })
+	if c.cfg.Duplicates > 0 && c.rng.below(100) < c.cfg.Duplicates {
+		c.at(after+c.draw(Span{c.cfg.Delay.Min, 5 * c.cfg.Delay.Max}), to, func() { c.receive(to, data) })
+	}
 }
 
-func (c *Cluster) connectedTo(n *node) []*node {
+// direct reports whether packets get from one node to another. The sockets of a
+// frozen process take them.
+func (c *Cluster) direct(from, to *node) bool {
+	return from.machine != nil && to.machine != nil && !from.frozen && from.side == to.side &&
+		(len(c.blocked) == 0 || !c.blocked[link{from, to}])
+}
+
+// reaches reports whether news get from one node to another, by way of others
+// if need be.
+func (c *Cluster) reaches(from, to *node) bool {
+	if c.direct(from, to) {
+		return true
+	}
+	if len(c.blocked) == 0 {
+		return false
+	}
+	seen := map[*node]bool{from: true}
+	for queue := []*node{from}; len(queue) > 0; queue = queue[1:] {
+		for _, next := range c.nodes {
+			if seen[next] || next.frozen || !c.direct(queue[0], next) {
+				continue
+			}
+			if next == to {
+				return true
+			}
+			seen[next] = true
+			queue = append(queue, next)
+		}
+	}
+	return false
+}
+
+// connected reports whether two nodes can talk with each other.
+func (c *Cluster) connected(a, b *node) bool {
+	return !a.frozen && !b.frozen && c.reaches(a, b) && c.reaches(b, a)
+}
+
+// reachable lists the nodes that a full state can be exchanged with.
+func (c *Cluster) reachable(n *node) []*node {
 	var out []*node
 	for _, p := range c.nodes {
-		if p != n && c.connected(n, p) {
+		if p != n && c.streams(n, p) {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// rewire schedules what nodes will find out about each other.
-func (c *Cluster) rewire() {
-	for _, a := range c.nodes {
-		if a.machine == nil || a.frozen {
-			continue
-		}
-		for _, b := range c.nodes {
-			if a == b || a.pending[b] || c.connected(a, b) == a.sees[b] {
-				continue
-			}
-			a.pending[b] = true
-			wait := c.cfg.Detect
-			if c.connected(a, b) {
-				wait = c.cfg.Rejoin
-			}
-			c.at(c.draw(wait), a, func() { c.realize(a, b) })
-		}
-	}
-}
-
-// realize tells a what is true of b now.
-func (c *Cluster) realize(a, b *node) {
-	delete(a.pending, b)
-	conn := c.connected(a, b)
-	switch {
-	case a.frozen || conn == a.sees[b]:
-	case !conn:
-		a.sees[b] = false
-		c.input(a, func(m *ownership.Machine) { m.Down(b.name) })
-	default:
-		c.meet(a, b)
-		c.meet(b, a)
-		c.exchange(a, b)
-	}
-}
-
-func (c *Cluster) meet(a, b *node) {
-	if !a.sees[b] {
-		a.sees[b] = true
-		c.input(a, func(m *ownership.Machine) { m.Up(b.name) })
-	}
-}
-
-func (c *Cluster) draw(s Span) time.Duration {
-	return s.Min + time.Duration(c.rng.below(int(s.Max-s.Min)+1))
+// streams reports whether a stream between two nodes works: both directions.
+func (c *Cluster) streams(a, b *node) bool {
+	return !a.frozen && !b.frozen && c.direct(a, b) && c.direct(b, a)
 }

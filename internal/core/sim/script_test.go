@@ -28,6 +28,8 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	start n1 n2          start speakers, new or stopped ones
 //	kill|leave|freeze|thaw n1
 //	partition n1 n2      separate these from the others; without names: heal
+//	block n1 n2          lose everything from n1 to n2
+//	move A n1            wish to have A answered by n1
 //	interfaces n1 eth0   usable interfaces of a node, from now on
 //	groups A B+C A/n1,n2 one group each; + joins addresses, / limits the candidates
 //	run 1s               let time pass
@@ -93,6 +95,10 @@ func runScript(t *testing.T, script string) string {
 			c.Thaw(names[0])
 		case "partition":
 			c.Partition(names...)
+		case "block":
+			c.Block(names[0], names[1])
+		case "move":
+			c.Move(netip.MustParseAddr(words[1]), names[1])
 		case "interfaces":
 			c.SetInterfaces(names[0], words[2:]...)
 		case "groups":

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/sim"
+)
+
+// TestHistories goes through what may happen to a cluster, in any order: half of
+// the histories without partitions and pauses, half with.
+//
+//   - Without, two nodes never answer for one address for longer than maxOverlap.
+//   - With, that holds one second after all is healed.
+//   - An address that a node could answer for is answered within the detection
+//     bound after the last thing that happened, on each side of a partition.
+//   - When nothing happens any more, every address has one owner, and stays.
+//
+// Most clusters are small; a few have 20 nodes, and one in 2,500 has 100.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	overSeeds(t, *seeds, func(cfg sim.Config) *history {
+		size, addresses, steps := 2+int(cfg.Seed/2%4), 4, 6
+		switch {
+		case cfg.Seed%2500 == 1250:
+			size, addresses, steps = 100, 20, 3
+		case cfg.Seed%250 == 125:
+			size, addresses, steps = 20, 10, 4
+		}
+		if cfg.Seed%3 == 0 {
+			cfg.Loss, cfg.Duplicates = 5, 5
+			cfg.Delay.Max = 20 * time.Millisecond
+		}
+		// The time to detect; a packet lost twice; and a plan that is late.
+		cfg.Bound = cfg.Detect.Max + 3*cfg.RepeatAfter + cfg.Lag.Max + 4*cfg.Delay.Max
+		h := newHistory(cfg, size, addresses)
+		if cfg.Seed/8%2 == 0 {
+			h.calm(steps)
+		} else {
+			h.harsh(steps)
+		}
+		return h
+	})
+}
+
+// calm lets nodes die, leave and come, plans change and links go down.
+func (h *history) calm(steps int) {
+	for range steps {
+		h.happen()
+		h.Run(h.span(2 * time.Second))
+		h.watch(maxOverlap)
+	}
+	h.recover()
+	h.Run(5 * time.Second)
+	h.watch(maxOverlap)
+	h.settleDown()
+}
+
+// harsh adds partitions, in both directions or one, pauses and clocks that jump.
+func (h *history) harsh(steps int) {
+	paused := false
+	for range steps {
+		if h.rng.IntN(3) == 0 {
+			h.happen()
+		} else {
+			h.harm()
+		}
+		h.Run(h.span(2 * time.Second))
+		h.watch(time.Hour)
+		paused = true
+	}
+	h.do("heal", func() { h.Partition() })
+	for _, n := range h.nodes {
+		if !h.dead[n] {
+			h.Thaw(n)
+		}
+	}
+	h.recover()
+	if paused {
+		h.Run(time.Second)
+		h.watch(time.Hour)
+	}
+	h.Run(4 * time.Second)
+	h.watch(maxOverlap)
+	h.settleDown()
+}
+
+// watch looks at what was measured since it last did.
+func (h *history) watch(overlap time.Duration) {
+	r := h.Report()
+	if r.Overlap > overlap {
+		h.fail("before %v: two answered for one address for %v", h.Elapsed(), r.Overlap)
+	}
+	if r.Neglect > h.cfg.Bound {
+		h.fail("nobody answered for %v for %v, though a node could; allowed are %v", r.Neglected, r.Neglect, h.cfg.Bound)
+	}
+}
+
+// recover makes an end of all that was done to nodes.
+func (h *history) recover() {
+	for _, n := range h.nodes {
+		if h.dead[n] {
+			h.do("start "+string(n), func() { h.Start(n) })
+			delete(h.dead, n)
+		}
+		h.SetInterfaces(n, "eth0")
+	}
+}
+
+// settleDown asserts what must hold when nothing happens.
+func (h *history) settleDown() {
+	h.single()
+	h.Report()
+	h.Run(time.Second)
+	if r := h.Report(); r.Moves != 0 || r.Overlap != 0 {
+		h.fail("with nothing going on %d addresses move, two answer for %v", r.Moves, r.Overlap)
+	}
+	h.single()
+}
+
+// happen does something that belongs to the life of a cluster.
+func (h *history) happen() {
+	n := h.one()
+	if h.dead[n] {
+		h.do("start "+string(n), func() { h.Start(n) })
+		delete(h.dead, n)
+		return
+	}
+	switch h.rng.IntN(7) {
+	case 0:
+		h.do("kill "+string(n), func() { h.Kill(n) })
+		h.dead[n] = true
+	case 1:
+		h.do("leave "+string(n), func() { h.Thaw(n); h.Leave(n) })
+		h.Run(time.Second)
+		h.dead[n] = true
+	case 2:
+		h.do("no interface on "+string(n), func() { h.SetInterfaces(n) })
+	case 3:
+		h.do("interface on "+string(n), func() { h.SetInterfaces(n, "eth0") })
+	case 4, 5:
+		h.replan()
+	case 6:
+		g := h.Groups()[h.rng.IntN(len(h.Groups()))]
+		h.do(fmt.Sprintf("move %v to %s", g.Key, n), func() { h.Move(g.Key, n) })
+	}
+}
+
+// replan gives one group other candidates.
+func (h *history) replan() {
+	groups := append([]announce.Group(nil), h.Groups()...)
+	g := &groups[h.rng.IntN(len(groups))]
+	g.Candidates = nil
+	what := fmt.Sprintf("candidates of %v:", g.Key)
+	for _, n := range h.nodes {
+		if h.rng.IntN(3) > 0 {
+			score := 10 * h.rng.IntN(2)
+			g.Candidates = append(g.Candidates, announce.Candidate{Node: n, Score: score})
+			what += fmt.Sprintf(" %s/%d", n, score)
+		}
+	}
+	h.do(what, func() { h.SetGroups(groups) })
+}
+
+// harm does what a cluster should not live with, but has to.
+func (h *history) harm() {
+	n, other := h.one(), h.one()
+	if h.dead[n] {
+		return
+	}
+	switch h.rng.IntN(6) {
+	case 0:
+		h.do("freeze "+string(n), func() { h.Freeze(n) })
+	case 1:
+		h.do("thaw "+string(n), func() { h.Thaw(n) })
+	case 2:
+		h.do("partition "+string(n), func() { h.Partition(n) })
+	case 3:
+		if n != other {
+			h.do(fmt.Sprintf("block %s to %s", n, other), func() { h.Block(n, other) })
+		}
+	case 4:
+		h.suspend(n)
+	case 5:
+		h.do("heal", func() { h.Partition() })
+	}
+}
+
+// suspend stops a virtual machine: its clock has jumped when it goes on. Or its
+// clock goes back while the speaker is restarted.
+func (h *history) suspend(n lb.NodeName) {
+	if h.rng.IntN(2) == 0 {
+		h.do("restart "+string(n)+" with another time", func() {
+			h.Kill(n)
+			h.Jump(n, -h.span(time.Hour))
+			h.Start(n)
+		})
+		return
+	}
+	h.do("suspend "+string(n), func() { h.Freeze(n) })
+	h.Run(h.span(3 * time.Second))
+	h.do("resume "+string(n), func() {
+		h.Jump(n, h.span(time.Minute))
+		h.Thaw(n)
+	})
+}
