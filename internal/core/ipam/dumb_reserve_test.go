@@ -298,7 +298,7 @@ func (d *dumb) own(s *dumbService, f lb.Family) dumbAddress {
 	bestRank := 9
 	for _, r := range d.reservations {
 		for _, a := range r.sorted() {
-			if !r.admits(s) || lb.FamilyOf(a) != f || !suits(d.container(a)) || !d.mayJoin(s, a, true) {
+			if !r.admits(s) || lb.FamilyOf(a) != f || !suits(d.home(a)) || !d.mayJoin(s, a, true) {
 				continue
 			}
 			rank := 3

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -96,7 +95,7 @@ func (w *work) describe() string {
 			text = append(text, " from a pool that cannot be read now"...)
 			continue
 		}
-		text = strconv.AppendQuote(append(text, " from pool "...), h.home.Name)
+		text = append(text, h.home.from...)
 		if h.frozen {
 			text = append(text, ", which is invalid now"...)
 		}

@@ -4,8 +4,10 @@ package ipam
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -144,25 +146,63 @@ func (w *work) missing() families {
 	return out
 }
 
-// byKey is the order of a result.
+// byKey is the order of a result. Namespaces first: comparing whole keys would
+// be a quarter of the cost of a plan.
 func (p *planner) byKey() []*work {
+	at := map[*namespace]int{}
+	for i := range p.work {
+		at[p.work[i].ns]++
+	}
+	next := 0
+	for _, ns := range slices.SortedFunc(maps.Keys(at), func(a, b *namespace) int { return strings.Compare(a.Name, b.Name) }) {
+		at[ns], next = next, next+at[ns]
+	}
 	out := make([]*work, len(p.work))
 	for i := range p.work {
-		out[i] = &p.work[i]
+		w := &p.work[i]
+		out[at[w.ns]] = w
+		at[w.ns]++
 	}
-	slices.SortFunc(out, func(a, b *work) int { return a.svc.Key.Compare(b.svc.Key) })
+	for from := 0; from < len(out); {
+		to := at[out[from].ns] // now the end of the namespace
+		slices.SortFunc(out[from:to], func(a, b *work) int { return strings.Compare(a.svc.Key.Name, b.svc.Key.Name) })
+		from = to
+	}
 	return out
 }
 
 func (p *planner) decisions() []Decision {
 	out := make([]Decision, 0, len(p.work))
+	var mem slabs
 	for _, w := range p.byKey() {
-		out = append(out, p.decision(w))
+		out = append(out, p.decision(w, &mem))
 	}
 	return out
 }
 
-func (p *planner) decision(w *work) Decision {
+// slabs are the lists of decisions, allocated together. No list can grow into
+// its neighbour.
+type slabs struct {
+	addrs slab[netip.Addr]
+	names slab[string]
+}
+
+type slab[T any] struct{ free []T }
+
+func (s *slab[T]) cut(items ...T) []T {
+	if len(items) == 0 {
+		return nil
+	}
+	if len(s.free) < len(items) {
+		s.free = make([]T, 512)
+	}
+	n := copy(s.free, items)
+	out := s.free[:n:n]
+	s.free = s.free[n:]
+	return out
+}
+
+func (p *planner) decision(w *work, mem *slabs) Decision {
 	if w.svc.Deleting {
 		for _, x := range w.homes {
 			x.services++
@@ -170,25 +210,31 @@ func (p *planner) decision(w *work) Decision {
 		return unchanged(w.svc, reasonDeleting(w.svc))
 	}
 	d := Decision{Key: w.svc.Key, Cleared: w.cleared, Deprecated: w.svc.Request.Deprecated}
-	unknown := false
+	var addrs, added [2]netip.Addr // by family, without the heap
+	var pools [2]string
+	n, fresh, homes, unknown := 0, 0, 0, false
 	for _, f := range w.want.list() {
 		h := &w.have[f]
 		if !h.addr.IsValid() {
 			continue
 		}
-		d.Addresses = append(d.Addresses, h.addr)
+		addrs[n] = h.addr
+		n++
 		if h.added {
-			d.Added = append(d.Added, h.addr)
+			added[fresh] = h.addr
+			fresh++
 		}
 		if h.home == nil {
 			unknown = true
 			continue
 		}
-		if !slices.Contains(d.Pools, h.home.Name) {
+		if !slices.Contains(pools[:homes], h.home.Name) {
 			h.home.services++
-			d.Pools = append(d.Pools, h.home.Name)
+			pools[homes] = h.home.Name
+			homes++
 		}
 	}
+	d.Addresses, d.Added, d.Pools = mem.addrs.cut(addrs[:n]...), mem.addrs.cut(added[:fresh]...), mem.names.cut(pools[:homes]...)
 	if unknown {
 		// Whatever the annotation says, it is better than a guess.
 		d.Pools = slices.Clone(w.svc.AssignedPools)

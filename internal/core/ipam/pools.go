@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -18,8 +19,9 @@ import (
 // pool is a pool of the snapshot with what is known about its use.
 type pool struct {
 	*lb.Pool
-	id     int  // position in poolIndex.all
-	frozen bool // hands out nothing
+	id     int    // position in poolIndex.all
+	from   string // says so in a sentence
+	frozen bool   // hands out nothing
 	space  [2]space
 
 	assigned [2]int64 // addresses given from this pool
@@ -68,7 +70,7 @@ type poolRange struct {
 func indexPools(pools []lb.Pool) *poolIndex {
 	x := &poolIndex{byName: make(map[string]*pool, len(pools)), generic: &candidates{}}
 	for i := range pools {
-		p := &pool{Pool: &pools[i], frozen: pools[i].Frozen}
+		p := &pool{Pool: &pools[i], frozen: pools[i].Frozen, from: " from pool " + strconv.Quote(pools[i].Name)}
 		for f, ranges := range normalize(pools[i].Ranges) {
 			p.space[f] = newSpace(ranges, p.AvoidBuggyIPs)
 		}

@@ -397,7 +397,7 @@ func (p *planner) reserved(w *work, f family) offer {
 		}
 		for _, h := range r.holds {
 			x := h.home
-			if familyOf(h.addr) != f || x == nil || !x.admits(w.ns, w.svc.Labels) || (w.ask.pool != nil && w.ask.pool != x) {
+			if familyOf(h.addr) != f || x == nil || x.leavesOut(h.addr) || !x.admits(w.ns, w.svc.Labels) || (w.ask.pool != nil && w.ask.pool != x) {
 				continue
 			}
 			if s := p.ledger.slots[h.addr]; s != nil && !s.canShare(w) {
