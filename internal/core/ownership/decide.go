@@ -216,7 +216,9 @@ func (m *Machine) decide(g *group) {
 		g.unclaimed = m.now
 		fallthrough
 	default:
-		owner = m.elect(g)
+		if owner = m.elect(g); owner == "" {
+			g.unclaimed = time.Time{} // nobody lets time pass
+		}
 	}
 	if m.leaving {
 		m.bequeath(g, owner)
