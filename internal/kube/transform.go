@@ -39,7 +39,7 @@ func stripService(s *corev1.Service, condition string) {
 	annotations := s.Annotations
 	stripMeta(&s.ObjectMeta)
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
-		return !strings.HasPrefix(k, api.Prefix) && !strings.HasPrefix(k, api.PrefixLegacy)
+		return !strings.HasPrefix(k, api.Prefix) && !strings.HasPrefix(k, api.PrefixLegacy) && k != api.AnnotationL2MoveTo
 	})
 	if len(annotations) > 0 {
 		s.Annotations = annotations

@@ -115,6 +115,9 @@ func (r *Result) addGroup(members []int) {
 	for _, i := range members {
 		if len(members) == 1 || slices.ContainsFunc(services[i].Assigned, g.Has) {
 			g.Services = append(g.Services, services[i].Key)
+			if services[i].Move.At.After(g.Move.At) {
+				g.Move = services[i].Move
+			}
 		}
 	}
 	g.Candidates = r.serving(&g, r.selection.candidates(sets))

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -61,7 +62,7 @@ func TestPlan(t *testing.T) {
 //	node n1 zone=a                             labels; also: excluded unavailable
 //	pool p 192.0.2.0-192.0.2.9,2001:db8::-2001:db8::9   also: frozen
 //	l2 ad pools=p,q nodes=zone:a services=app:web interfaces=eth0 prefer=50*zone:a
-//	service ns/name 192.0.2.1,2001:db8::1 app=web   also: local eps=n1*2,n2 from=p
+//	service ns/name 192.0.2.1,2001:db8::1 app=web   also: local eps=n1*2,n2 from=p move=n1@TIME
 func parse(t *testing.T, text string) *lb.Snapshot {
 	t.Helper()
 	s := &lb.Snapshot{}
@@ -157,6 +158,13 @@ func parseService(t *testing.T, name string, words []string) lb.Service {
 		switch {
 		case k == "local":
 			svc.Local = true
+		case k == "move":
+			node, at, _ := strings.Cut(v, "@")
+			when, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			svc.Move = lb.Move{To: lb.NodeName(node), At: when}
 		case k == "from":
 			svc.AssignedPools = strings.Split(v, ",")
 		case k == "eps":
@@ -196,6 +204,9 @@ func render(s *lb.Snapshot, r *announce.Result) string {
 				fmt.Fprintf(&b, " on %v", c.Interfaces)
 			}
 			b.WriteString("\n")
+		}
+		if m := g.Move; m.To != "" {
+			fmt.Fprintf(&b, "    to be moved to %s, asked for at %s\n", m.To, m.At.Format(time.RFC3339))
 		}
 		for i, nodes := range g.Covers {
 			fmt.Fprintf(&b, "  %v only by", g.Addresses[i])

@@ -188,6 +188,9 @@ type Service struct {
 	SharingKey string
 
 	Request Request
+	// Move is whom its addresses should be answered by from now on; zero: no
+	// wish was expressed, or none that can be understood.
+	Move Move
 
 	// Assigned are the addresses in status.loadBalancer.ingress, in their order.
 	Assigned []netip.Addr
