@@ -16,6 +16,9 @@ const (
 	// insistence is how often a node that was declared dead tells all that it
 	// is not, and a verdict is told, in case that packets are lost.
 	insistence = 3
+	// asking is for how many intervals nodes are asked whether they hear one
+	// that gossip does not.
+	asking = 4
 	// answering is for how many intervals a watcher is answered.
 	answering = 10
 )
@@ -171,15 +174,12 @@ func (m *Machine) doubt(p *peer) {
 	}
 	p.doubted = true
 	m.doubted = append(m.doubted, p)
-	if p.watch == nil {
-		m.ask(p)
-	}
+	p.askUntil, p.askAgain = time.Time{}, m.now
 }
 
 // ask wants to know from a node's watchers whether they hear it.
 func (m *Machine) ask(p *peer) {
-	p.askUntil = m.now.Add(m.cfg.Refute)
-	p.askAgain = m.now.Add(4 * m.cfg.Silence)
+	p.askAgain = m.now.Add(m.cfg.Interval)
 	for _, name := range m.ring.neighbours(p.name) {
 		if to := m.peers[name]; to != nil && to.speaks {
 			m.send(to, Packet{Kind: Ask, Subject: p.name})
@@ -187,16 +187,20 @@ func (m *Machine) ask(p *peer) {
 	}
 }
 
-// judgeDoubted looks at nodes that live by the word of others.
+// judgeDoubted looks at nodes that live by the word of others. They are asked
+// about for a while, until somebody vouches; and again later.
 func (m *Machine) judgeDoubted() {
 	m.doubted = slices.DeleteFunc(m.doubted, func(p *peer) bool { return !p.doubted })
 	for _, p := range m.doubted {
 		switch {
 		case p.watch != nil:
 		case p.askUntil.IsZero() && !m.now.Before(p.askAgain):
+			p.askUntil = m.now.Add(asking * m.cfg.Interval)
 			m.ask(p)
 		case !p.askUntil.IsZero() && !m.now.Before(p.askUntil):
 			m.setDown(p)
+		case !p.askUntil.IsZero() && !m.now.Before(p.askAgain):
+			m.ask(p)
 		}
 	}
 }
@@ -328,7 +332,9 @@ func (m *Machine) believe(p *peer, age time.Duration) {
 	if p.watch != nil {
 		p.watch.vouched = latest(p.watch.vouched, m.now.Add(-age))
 	}
-	p.askUntil = time.Time{}
+	if p.doubted {
+		p.askUntil, p.askAgain = time.Time{}, m.now.Add(2*asking*m.cfg.Interval)
+	}
 	if p.dead > 0 && m.now.Sub(p.condemned) >= 2*m.cfg.Silence {
 		m.revive(p) // somebody hears it long after the verdict, though this node does not
 	}

@@ -124,8 +124,6 @@ const (
 	Verdict
 	// Alive: the sender is alive, whatever was said of it.
 	Alive
-
-	lastKind = Alive
 )
 
 // Packet is what nodes send each other.

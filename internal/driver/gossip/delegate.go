@@ -13,14 +13,11 @@ import (
 )
 
 // config translates the driver's configuration into memberlist's.
-func (d *Driver) config() (*memberlist.Config, error) {
+func (d *Driver) config(t *transport) (*memberlist.Config, error) {
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(d.cfg.NodeName)
-	c.BindAddr = "0.0.0.0"
-	if d.cfg.BindAddr.IsValid() {
-		c.BindAddr = d.cfg.BindAddr.String()
-	}
-	c.BindPort, c.AdvertisePort = int(d.cfg.BindPort), int(d.cfg.BindPort)
+	c.Transport = t
+	c.BindAddr, c.BindPort = t.addr.Addr().String(), int(t.addr.Port())
 	c.Label = d.cfg.Label
 
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
@@ -45,12 +42,15 @@ func (d *Driver) config() (*memberlist.Config, error) {
 	return c, nil
 }
 
+// metaHeartbeats in the meta-data of a member: it sends and answers heartbeats.
+const metaHeartbeats = 'h'
+
 // delegate is called by memberlist, partly with its locks held: it must not
 // block, nor call back.
 type delegate struct{ d *Driver }
 
-// NodeMeta implements memberlist.Delegate: there is none.
-func (delegate) NodeMeta(int) []byte { return nil }
+// NodeMeta implements memberlist.Delegate: what this speaker can do.
+func (delegate) NodeMeta(int) []byte { return []byte{metaHeartbeats} }
 
 // NotifyMsg implements memberlist.Delegate.
 func (x delegate) NotifyMsg(b []byte) {
@@ -107,7 +107,7 @@ func (x delegate) NotifyJoin(n *memberlist.Node) {
 	x.d.members[name] = addr
 	delete(x.d.leaving, name)
 	x.d.mu.Unlock()
-	x.d.queue.put(Event{Kind: MemberUp, Node: name, Addr: addr})
+	x.d.queue.put(Event{Kind: MemberUp, Node: name, Addr: addr, Heartbeats: bytes.IndexByte(n.Meta, metaHeartbeats) >= 0})
 }
 
 // NotifyLeave implements memberlist.EventDelegate.
@@ -125,9 +125,9 @@ func (x delegate) NotifyLeave(n *memberlist.Node) {
 	x.d.poke()
 }
 
-// NotifyUpdate implements memberlist.EventDelegate: only the meta-data can
-// change, and there is none.
-func (delegate) NotifyUpdate(*memberlist.Node) {}
+// NotifyUpdate implements memberlist.EventDelegate: a speaker of another version
+// was started before its former life was missed.
+func (x delegate) NotifyUpdate(n *memberlist.Node) { x.NotifyJoin(n) }
 
 // NotifyConflict implements memberlist.ConflictDelegate. After a restart with
 // another address the former life is in the way until the others have declared

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/liveness"
 )
 
 // Driver is one member. All methods may be called from any goroutine.
@@ -34,6 +35,10 @@ type Driver struct {
 	outbox *outbox
 	gossip *memberlist.TransmitLimitedQueue
 
+	transport  atomic.Pointer[transport] // nil before Run
+	heartbeats chan liveness.Datagram
+	dropped    atomic.Uint64 // datagrams
+
 	// mu guards the fields below. memberlist calls the delegate with its own
 	// locks held, so it must not be called with this one held.
 	mu       sync.Mutex
@@ -45,6 +50,7 @@ type Driver struct {
 	seen     *memory
 	resync   bool
 	restless time.Time // resync again and again until then
+	meet     map[netip.AddrPort]bool
 	joined   bool
 	problem  string
 }
@@ -70,6 +76,9 @@ func New(cfg Config) (*Driver, error) {
 		members: map[lb.NodeName]netip.AddrPort{},
 		leaving: map[lb.NodeName]bool{},
 		seen:    newMemory(4096),
+		meet:    map[netip.AddrPort]bool{},
+
+		heartbeats: make(chan liveness.Datagram, heartbeatBacklog),
 	}
 	for _, s := range cfg.Secrets {
 		if len(s) == 0 {
@@ -88,15 +97,24 @@ func New(cfg Config) (*Driver, error) {
 // error if it could not start. It may be called once.
 func (d *Driver) Run(ctx context.Context) error {
 	defer close(d.events)
-	conf, err := d.config()
+	bind := d.cfg.BindAddr
+	if !bind.IsValid() {
+		bind = netip.IPv4Unspecified()
+	}
+	transport, err := newTransport(netip.AddrPortFrom(bind, d.cfg.BindPort), d.heartbeats, &d.dropped)
 	if err != nil {
-		return err
+		return fmt.Errorf("start gossip on %s port %d: %w", bind, d.cfg.BindPort, err)
+	}
+	conf, err := d.config(transport)
+	if err != nil {
+		return errors.Join(err, transport.Shutdown())
 	}
 	list, err := memberlist.Create(conf)
 	if err != nil {
-		return fmt.Errorf("start gossip on %s port %d: %w", conf.BindAddr, conf.BindPort, err)
+		return errors.Join(fmt.Errorf("start gossip on %s: %w", transport.addr, err), transport.Shutdown())
 	}
 	self := addrPort(list.LocalNode())
+	d.transport.Store(transport)
 	d.mu.Lock()
 	d.list, d.addr = list, self
 	d.mu.Unlock()
@@ -165,6 +183,32 @@ func (d *Driver) Resync() {
 	d.poke()
 }
 
+// Meet exchanges full states with the speaker at an address soon; they join if
+// they are no members of each other.
+func (d *Driver) Meet(peer netip.AddrPort) {
+	d.mu.Lock()
+	d.meet[peer] = true
+	d.mu.Unlock()
+	d.poke()
+}
+
+// Datagrams that are no messages of gossip (see liveness.Magic), and news of
+// hosts where nobody listens. Whoever takes them too slowly loses some.
+func (d *Driver) Datagrams() <-chan liveness.Datagram { return d.heartbeats }
+
+// WriteDatagram sends a datagram from the port of gossip. It must begin with
+// liveness.Magic. The buffer may be used again afterwards.
+func (d *Driver) WriteDatagram(b []byte, to netip.AddrPort) error {
+	t := d.transport.Load()
+	if t == nil {
+		return errors.New("gossip does not run")
+	}
+	if err := t.write(b, to); err != nil {
+		return fmt.Errorf("send a datagram to %s: %w", to, err)
+	}
+	return nil
+}
+
 func (d *Driver) poke() {
 	select {
 	case d.wake <- struct{}{}:
@@ -179,7 +223,7 @@ func (d *Driver) Events() <-chan Event { return d.events }
 func (d *Driver) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := State{Addr: d.addr, Joined: d.joined, Dropped: d.queue.drops(), Error: d.problem, Members: d.sortedMembers()}
+	s := State{Addr: d.addr, Joined: d.joined, Dropped: d.queue.drops() + d.dropped.Load(), Error: d.problem, Members: d.sortedMembers()}
 	if d.list != nil {
 		s.Health = d.list.GetHealthScore()
 	}

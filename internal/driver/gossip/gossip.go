@@ -69,7 +69,9 @@ type Event struct {
 	Node lb.NodeName
 	Addr netip.AddrPort
 	Left bool
-	Data []byte
+	// Heartbeats: the member that is up sends and answers heartbeats.
+	Heartbeats bool
+	Data       []byte
 }
 
 // Member is a living member.
@@ -88,7 +90,8 @@ type State struct {
 	Joined bool
 	// Health is 0 when this node meets the timing it should; higher is worse.
 	Health int
-	// Dropped counts messages lost because nobody took them from Events in time.
+	// Dropped counts messages and datagrams lost because nobody took them in
+	// time.
 	Dropped uint64
 	// Error is the last failure to join a peer, in words; empty when all are joined.
 	Error string

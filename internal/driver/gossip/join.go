@@ -5,6 +5,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -77,6 +78,12 @@ func (d *Driver) due(tries map[netip.AddrPort]*attempt, now time.Time) ([]netip.
 			out = append(out, peer)
 		}
 	}
+	for _, peer := range slices.SortedFunc(maps.Keys(d.meet), netip.AddrPort.Compare) {
+		if !slices.Contains(out, peer) {
+			out = append(out, peer)
+		}
+	}
+	clear(d.meet)
 	return out, resync
 }
 
@@ -85,6 +92,9 @@ func (d *Driver) contact(ctx context.Context, tries map[netip.AddrPort]*attempt,
 	errs := d.exchangeWith(ctx, peers)
 	for i, peer := range peers {
 		t := tries[peer]
+		if t == nil {
+			continue // met by chance
+		}
 		t.err = errs[i]
 		t.met = t.met || t.err == nil
 		t.wait = min(max(2*t.wait, joinBackoff), joinBackoffMax)
