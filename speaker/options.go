@@ -59,6 +59,16 @@ type Options struct {
 	// turns that off.
 	L2Refresh time.Duration
 
+	// L2BalanceInterval is how often, at most, an address is moved from a node
+	// that answers for more to one that answers for fewer; 0: never.
+	L2BalanceInterval time.Duration
+
+	// BGPAnnounceDelay is how long a route is held back after its endpoint was
+	// seen, so that kube-proxy can serve it. BGPDrainWait is how long routers
+	// get to prefer other nodes before the routes of a speaker that ends are
+	// withdrawn.
+	BGPAnnounceDelay, BGPDrainWait time.Duration
+
 	// ExclusionsFile lists interfaces that never answer; see loadExclusions.
 	ExclusionsFile string
 }
@@ -66,6 +76,10 @@ type Options struct {
 const (
 	maxProbe   = 10 * time.Second // RFC 5227 takes 5 to 7
 	minRefresh = 5 * time.Second
+	minBalance = time.Second
+
+	maxAnnounceDelay = time.Minute
+	maxDrainWait     = 20 * time.Second // within the grace period of the Pod
 )
 
 // l2Config are the times of ARP and NDP.
@@ -95,9 +109,14 @@ func (o *Options) Validate() error {
 	require(o.L2Probe >= 0 && o.L2Probe <= maxProbe, "--l2-probe %v is not between 0 (off) and %v", o.L2Probe, maxProbe)
 	require(o.L2ProbeAgain >= 0, "--l2-probe-again %v is negative", o.L2ProbeAgain)
 	require(o.L2Refresh == 0 || o.L2Refresh >= minRefresh, "--l2-refresh %v is neither 0 (off) nor at least %v", o.L2Refresh, minRefresh)
+	require(o.L2BalanceInterval == 0 || o.L2BalanceInterval >= minBalance, "--l2-balance-interval %s: want 0, or at least %s", o.L2BalanceInterval, minBalance)
 	if _, err := labels.Parse(o.GossipLabels); err != nil {
 		errs = append(errs, fmt.Errorf("--ml-labels %q: %w", o.GossipLabels, err))
 	}
+	require(o.BGPAnnounceDelay >= 0 && o.BGPAnnounceDelay <= maxAnnounceDelay, "--bgp-announce-delay %s: want 0 to %s", o.BGPAnnounceDelay, maxAnnounceDelay)
+	require(o.BGPDrainWait >= 0 && o.BGPDrainWait <= maxDrainWait, "--bgp-drain-wait %s: want 0 to %s, which is within the grace period of the Pod", o.BGPDrainWait, maxDrainWait)
+	require(o.BGPAnnounceDelay >= 0 && o.BGPAnnounceDelay <= maxAnnounceDelay, "--bgp-announce-delay %v is not between 0 and %v", o.BGPAnnounceDelay, maxAnnounceDelay)
+	require(o.BGPDrainWait >= 0 && o.BGPDrainWait <= maxDrainWait, "--bgp-drain-wait %v is not between 0 and %v", o.BGPDrainWait, maxDrainWait)
 	return errors.Join(errs...)
 }
 

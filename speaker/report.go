@@ -39,6 +39,7 @@ type planned struct {
 type reporter struct {
 	who     status.Speaker
 	engine  *engine
+	router  *router // nil without BGP
 	watcher responder
 	links   linkSource
 	metrics *telemetry.Metrics
@@ -72,12 +73,16 @@ func see(state l2.State) seen {
 
 // gather asks the engine about every Service of the plan. It reports false if
 // the engine has ended.
-func (r *reporter) gather(p *planned) ([]status.ServiceReport, bool) {
+func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) {
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
 	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
 		for i := range p.snapshot.Services {
-			reports = append(reports, r.report(m, &p.plan, &p.snapshot.Services[i], s))
+			rep := r.report(m, &p.plan, &p.snapshot.Services[i], s)
+			if !rep.Reason.Good() && rep.Reason.Code != reason.AddressConflict && p.plan.CoveredByBGP(rep.Key) {
+				r.reportBGP(m, &p.plan, &rep, x)
+			}
+			reports = append(reports, rep)
 		}
 	})
 	if !ok {
@@ -102,7 +107,7 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		out.Write = m.FirstLive(svc.Key.String()) == r.who.Node
 		return out
 	}
-	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, "layer2")+uncovered(plan, svc))
+	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, status.ProtocolL2)+uncovered(plan, svc))
 	if owner != r.who.Node {
 		return out
 	}
@@ -188,7 +193,7 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 	still := make(map[lb.ServiceKey]badNews)
 	for i := range reports {
 		rep := &reports[i]
-		if rep.Reason.Good() || rep.Reason.Code == reason.AddressConflict || !rep.Write {
+		if rep.Reason.Good() && !rep.Patient || rep.Reason.Code == reason.AddressConflict || !rep.Write {
 			continue
 		}
 		news, known := r.bad[rep.Key]
@@ -210,16 +215,18 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 // sync makes one report: what is to be written, and when to look again. It
 // reports false if the engine has ended.
 func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]status.Write, time.Duration, bool) {
-	reports, ok := r.gather(p)
+	x := newRouted(r.router, objs.Services)
+	reports, ok := r.gather(p, &x)
 	if !ok {
 		return nil, 0, false
 	}
 	again := r.wait(reports, now)
-	r.measure(reports)
+	r.measure(reports, &x)
 	writes, calmed := r.calm.filter(status.SpeakerReports(r.who, objs, reports, now), reports, now)
 	if calmed > 0 && (again == 0 || calmed < again) {
 		again = calmed
 	}
+	writes = append(writes, r.bgpWrites(objs, &x)...)
 	if w, ok := status.SpeakerState(r.who, objs.ConfigurationStates, p.problems, nil, now); ok {
 		writes = append(writes, w)
 	}
@@ -227,12 +234,12 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 }
 
 // measure fills metallb_speaker_announced: one series per Service and address
-// that this node answers for.
-func (r *reporter) measure(reports []status.ServiceReport) {
-	var rows []telemetry.Row
+// that this node answers for or announces.
+func (r *reporter) measure(reports []status.ServiceReport, x *routed) {
+	rows := r.bgpRows(x)
 	for _, rep := range reports {
 		for _, a := range rep.Addresses {
-			rows = append(rows, telemetry.Row{Labels: []string{rep.Key.String(), "layer2", string(r.who.Node), a.String()}, Value: 1})
+			rows = append(rows, telemetry.Row{Labels: []string{rep.Key.String(), status.ProtocolL2, string(r.who.Node), a.String()}, Value: 1})
 		}
 	}
 	r.metrics.L2.Announced.Set(rows)

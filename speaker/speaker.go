@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -58,6 +59,7 @@ type speaker struct {
 	log     *slog.Logger
 	cluster *kube.Cluster
 	engine  *engine
+	router  *router
 	drivers []driver
 	tasks   []task // what talks to the API server
 	metrics *telemetry.Metrics
@@ -135,11 +137,17 @@ func (s *speaker) connect() error {
 	}
 	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
 	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
-	s.drivers = []driver{messages, network, answers}
+	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
+	s.drivers = []driver{messages, network, answers, routers}
 
 	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
-	s.engine = newEngine(s.self, answers, messages, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
+	s.metrics.AddBGP(routers.State)
+	owning := ownership.Config{Self: s.self, BalanceInterval: s.opts.L2BalanceInterval}
+	s.engine = newEngine(owning, answers, messages, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
+	passwords := newSecrets(s.readSecret)
+	s.router = newRouter(s.self, routers, passwords, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
 	s.reporter = &reporter{
+		router: s.router,
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
 		engine: s.engine, watcher: answers, links: network, metrics: s.metrics,
 	}
@@ -150,6 +158,7 @@ func (s *speaker) connect() error {
 	s.tasks = []task{
 		s.cluster.RunCaches,
 		s.planLoop.Run,
+		passwords.run,
 		func(ctx context.Context) error { return s.watchConflicts(ctx, answers) },
 		s.runReports,
 	}
@@ -174,7 +183,10 @@ func (s *speaker) run(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		defer stopDrivers()
-		return s.engine.run(ctx)
+		var leaving errgroup.Group
+		leaving.Go(func() error { return s.router.run(ctx) })
+		leaving.Go(func() error { return s.engine.run(ctx) })
+		return leaving.Wait()
 	})
 	g.Go(func() error {
 		defer stopHealth()
@@ -220,8 +232,16 @@ func (s *speaker) planOnce(ctx context.Context) error {
 	p := &planned{at: time.Now(), snapshot: &snap, problems: problems, plan: announce.Plan(&snap, s.self)}
 	s.engine.setPlan(plannedGroups{groups: p.plan.Groups, peers: findPeers(objs.SpeakerPods, s.self, s.opts.GossipBindPort)})
 	s.planned.Store(p)
+	s.router.setPlan(routerPlan{snapshot: &snap, announcements: p.plan.BGP})
 	s.reportLoop.Poke()
 	return nil
+}
+
+// readSecret reads a Secret of Herald's own namespace.
+func (s *speaker) readSecret(ctx context.Context, name string) (*corev1.Secret, error) {
+	var obj corev1.Secret
+	err := s.cluster.Client().Get(ctx, types.NamespacedName{Namespace: s.opts.Namespace, Name: name}, &obj)
+	return &obj, err
 }
 
 func (s *speaker) ready() error {
@@ -283,9 +303,15 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 func (s *speaker) cleanUp(ctx context.Context) error {
 	var errs []error
 	for _, node := range s.reporter.orphans() {
-		err := s.cluster.Client().DeleteLabelled(ctx, &v1beta1.ServiceL2Status{}, s.opts.Namespace, labels.Set{api.LabelNode: string(node)})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("delete the ServiceL2Status objects of node %s: %w", node, err))
+		var failed error
+		for _, kind := range []snapshot.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}, &v1alpha1.BGPSession{}} {
+			err := s.cluster.Client().DeleteLabelled(ctx, kind, s.opts.Namespace, labels.Set{api.LabelNode: string(node)})
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("delete the %T objects of node %s: %w", kind, node, err))
+			}
+		}
+		if failed != nil {
+			errs = append(errs, failed)
 			continue
 		}
 		s.reporter.forget(node)
@@ -315,6 +341,6 @@ func (s *speaker) view() telemetry.PlanView {
 	s.engine.query(func(m *ownership.Machine) { claims = m.Claims() })
 	return telemetry.PlanView{
 		At: p.at, Snapshot: p.snapshot, Plan: p.plan, Problems: p.problems,
-		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State()},
+		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State(), "bgp": s.viewBGP()},
 	}
 }

@@ -5,6 +5,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 func labCommands() map[string]command {
 	return map[string]command{
 		"lab": {
-			usage: "[name=KEY] [nodes=N] [clients=N] [proxy=nftables|iptables] [families=ipv4|ipv6|dual] [namespace=NS] [grace=10s] [set=KEY=VALUE] [install=no]",
+			usage: "[name=KEY] [nodes=N] [clients=N] [proxy=nftables|iptables] [families=ipv4|ipv6|dual] [namespace=NS] [grace=10s] [set=KEY=VALUE] [router=NAME=frr|bird:FILE] [install=no]",
 			help: "Start a lab, with Herald installed from its chart, and work on it from now on. set is Helm's --set; grace is after how\n" +
 				"    long a silent node counts as lost; install=no leaves Herald out.",
 			run: startLab,
@@ -91,6 +92,8 @@ func parseLab(args []string) (key string, o lab.Options, err error) {
 			o.MonitorGrace = v
 		case "set":
 			o.ChartValues = append(o.ChartValues, v)
+		case "router":
+			err = addRouter(&o, v)
 		case "install":
 			o.NoInstall = v == "no"
 			if v != "no" && v != "yes" {
@@ -106,10 +109,32 @@ func parseLab(args []string) (key string, o lab.Options, err error) {
 	return key, o, nil
 }
 
+// addRouter notes a router; Config is the name of its file until the lab starts.
+func addRouter(o *lab.Options, text string) error {
+	name, rest, _ := strings.Cut(text, "=")
+	daemon, file, ok := strings.Cut(rest, ":")
+	if !ok || name == "" || file == "" || daemon != "frr" && daemon != "bird" {
+		return fmt.Errorf("want NAME=frr:FILE or NAME=bird:FILE")
+	}
+	o.Routers = append(o.Routers, lab.Router{Name: name, Daemon: daemon, Config: file})
+	return nil
+}
+
 func startLab(ctx context.Context, s *session, args []string) (string, error) {
 	key, o, err := parseLab(args)
 	if err != nil {
 		return "", err
+	}
+	for i := range o.Routers {
+		path, err := s.file(o.Routers[i].Config)
+		if err != nil {
+			return "", err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		o.Routers[i].Config = string(text)
 	}
 	return "", s.up(ctx, key, o)
 }

@@ -60,8 +60,14 @@ func SpeakerKinds(node string, speakers labels.Selector) []Kind {
 	l2 := configKind("ServiceL2Status", "servicel2statuses",
 		func(o *snapshot.Objects) *[]*v1beta1.ServiceL2Status { return &o.L2Statuses })
 	l2.labels = ofNode
+	bgp := configKind("ServiceBGPStatus", "servicebgpstatuses",
+		func(o *snapshot.Objects) *[]*v1beta1.ServiceBGPStatus { return &o.BGPStatuses })
+	bgp.labels = ofNode
+	sessions := configKind("BGPSession", "bgpsessions",
+		func(o *snapshot.Objects) *[]*v1alpha1.BGPSession { return &o.BGPSessions })
+	sessions.gvk, sessions.labels = v1alpha1.GroupVersion.WithKind("BGPSession"), ofNode
 
-	return append(commonKinds(api.ConditionAnnounced), configurationState(api.ComponentSpeaker+"-"+node), slices, pods, l2)
+	return append(commonKinds(api.ConditionAnnounced), configurationState(api.ComponentSpeaker+"-"+node), slices, pods, l2, bgp, sessions)
 }
 
 func commonKinds(condition string) []Kind {

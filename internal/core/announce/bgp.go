@@ -142,22 +142,6 @@ func (r *Result) CoveredByBGP(key lb.ServiceKey) bool {
 	return slices.ContainsFunc(svc.Assigned, func(ip netip.Addr) bool { return len(r.bgpAdsFor(svc, ip, nil)) > 0 })
 }
 
-// BGPNodes lists the nodes that may announce the Service with BGP and hold at
-// least one session, by name.
-func (r *Result) BGPNodes(key lb.ServiceKey) []lb.NodeName {
-	i, ok := r.byKey[key]
-	if !ok {
-		return nil
-	}
-	var out []lb.NodeName
-	for n := range r.snapshot.Nodes {
-		if node := &r.snapshot.Nodes[n]; r.explainBGP(i, node).Code == "" {
-			out = append(out, node.Name)
-		}
-	}
-	return out
-}
-
 // ExplainBGP says why a node does not announce a Service with BGP. The zero
 // Reason means that it does, as far as the API server knows.
 func (r *Result) ExplainBGP(key lb.ServiceKey, name lb.NodeName) reason.Reason {

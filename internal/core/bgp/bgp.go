@@ -104,6 +104,14 @@ func (e Endpoint) String() string {
 	return e.Address.String()
 }
 
+// Name tells routers apart: address and port, or the interface.
+func (e Endpoint) Name() string {
+	if !e.Address.IsValid() {
+		return e.Interface
+	}
+	return netip.AddrPortFrom(e.Address, e.Port).String()
+}
+
 // Password is a text that is never shown.
 type Password string
 
@@ -201,6 +209,8 @@ type SessionState struct {
 	// Address of the router as found, with its zone.
 	Address netip.Addr
 	VRF     string
+	// Router is the name of the endpoint.
+	Router string
 	// LastError says in words why the session was last closed or cannot be
 	// opened; empty: it never failed.
 	LastError string

@@ -48,8 +48,11 @@ func newSession(want *bgp.Session, cfg Config, poke func()) *session {
 		peer: want.Peer, key: want.Key, problem: want.Problem, dial: cfg.Dial, restarting: cfg.Restarting, poke: poke,
 		log:  cfg.Logger.With("peer", want.Peer),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
-		want:  *want,
-		state: bgp.SessionState{Peer: want.Peer, State: bgp.Idle, Since: time.Now(), Address: want.Key.Address, VRF: want.Key.Device, LastError: want.Problem},
+		want: *want,
+		state: bgp.SessionState{
+			Peer: want.Peer, State: bgp.Idle, Since: time.Now(), Address: want.Key.Address, VRF: want.Key.Device,
+			Router: want.Key.Name(), LastError: want.Problem,
+		},
 	}
 }
 

@@ -45,6 +45,7 @@ type Objects struct {
 
 	ConfigurationStates []*v1beta1.ConfigurationState // the program's own
 	L2Statuses          []*v1beta1.ServiceL2Status    // of the speaker's node
+	BGPStatuses         []*v1beta1.ServiceBGPStatus   // of the speaker's node
 	BGPSessions         []*v1alpha1.BGPSession        // of the speaker's node
 	SpeakerPods         []*corev1.Pod
 }

@@ -36,6 +36,9 @@ type ServiceReport struct {
 	// Write is set on the one speaker that writes the condition: the owner, or
 	// the first live one when there is no owner.
 	Write bool
+	// Patient is set when another speaker is likely to write the same: it is
+	// given time to do so.
+	Patient bool
 	// Addresses that this node answers for, and Interfaces on which it does;
 	// empty: it does not.
 	Addresses  []netip.Addr

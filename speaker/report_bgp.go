@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/heraldlb/herald/api/v1alpha1"
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/bgp"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/core/reason"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// routed is what this node does with BGP, as seen by one report.
+type routed struct {
+	wanted bgp.Wanted
+	states []bgp.SessionState
+	up     map[string]bool // peers whose session is established
+	byKey  map[lb.ServiceKey]*bgp.ServicePeers
+	// conditions says which node each Service's condition names, if that
+	// announces it with BGP.
+	conditions map[lb.ServiceKey]lb.NodeName
+}
+
+func newRouted(r *router, services []*corev1.Service) routed {
+	out := routed{up: map[string]bool{}, byKey: map[lb.ServiceKey]*bgp.ServicePeers{}, conditions: map[lb.ServiceKey]lb.NodeName{}}
+	if r == nil {
+		return out
+	}
+	out.wanted, out.states = r.state()
+	for i := range out.states {
+		out.up[out.states[i].Peer] = out.states[i].State == bgp.Established
+	}
+	for i := range out.wanted.Services {
+		out.byKey[out.wanted.Services[i].Service] = &out.wanted.Services[i]
+	}
+	for _, svc := range services {
+		if node, protocol := status.AnnouncedBy(svc); protocol == status.ProtocolBGP {
+			out.conditions[lb.ServiceKey{Namespace: svc.Namespace, Name: svc.Name}] = node
+		}
+	}
+	return out
+}
+
+// announces reports whether a router has routes of the Service from this node.
+func (x *routed) announces(key lb.ServiceKey) bool {
+	sp, ok := x.byKey[key]
+	return ok && slices.ContainsFunc(sp.Peers, func(p string) bool { return x.up[p] })
+}
+
+// reportBGP completes the report on a Service that no node announces by ARP or
+// NDP.
+//
+// Any number of nodes announce it, and none knows of the others' sessions. So
+// whoever announces and finds the condition saying otherwise corrects it: the
+// first in hash order at once, the others when it has not done so for a while.
+// Whoever is named there and announces no longer says so.
+func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *status.ServiceReport, x *routed) {
+	first := m.FirstLive(out.Key.String()) == r.who.Node
+	if why := plan.VerdictBGP(out.Key); why.Code != "" {
+		out.Reason, out.Write = why, first
+		return
+	}
+	named := x.conditions[out.Key]
+	valid := named != "" && named != r.who.Node && slices.Contains(m.Live(), named)
+	if x.announces(out.Key) {
+		out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(r.who.Node, status.ProtocolBGP))
+		out.Write, out.Patient = !valid, !first && named != r.who.Node
+		return
+	}
+	out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
+	if plan.ExplainBGP(out.Key, r.who.Node).Code != "" {
+		out.Reason = reason.New(reason.NoSession, "nodes may announce the Service with BGP, but none of them says that a router has it; see BGPSession objects")
+	}
+	out.Write = named == r.who.Node || first && !valid
+}
+
+// bgpWrites returns the status objects about BGP.
+func (r *reporter) bgpWrites(objs snapshot.Objects, x *routed) []status.Write {
+	return status.BGPReports(r.who, objs.BGPStatuses, objs.BGPSessions, x.wanted, x.states, r.bfdState)
+}
+
+func (r *reporter) bfdState(peer string) v1alpha1.BFDState {
+	if r.router == nil {
+		return v1alpha1.BFDNone
+	}
+	return r.router.bfd.state(peer)
+}
+
+// bgpRows are the series of metallb_speaker_announced for routes.
+func (r *reporter) bgpRows(x *routed) []telemetry.Row {
+	var rows []telemetry.Row
+	for i := range x.wanted.Services {
+		sp := &x.wanted.Services[i]
+		if !x.announces(sp.Service) {
+			continue
+		}
+		for _, a := range sp.Addresses {
+			rows = append(rows, telemetry.Row{Labels: []string{sp.Service.String(), status.ProtocolBGP, string(r.who.Node), a.String()}, Value: 1})
+		}
+	}
+	return rows
+}
