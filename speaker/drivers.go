@@ -4,6 +4,7 @@ package speaker
 
 import (
 	"context"
+	"time"
 
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -16,6 +17,8 @@ type responder interface {
 	// Set gives the whole wanted state. It is idempotent and returns at once:
 	// it is on the fail-over path.
 	Set(l2.Wanted)
+	// Lease lets it answer until then; later only if this was called again.
+	Lease(until time.Time)
 	// State returns what is answered for, and what was noticed.
 	State() l2.State
 	// Changed is signalled when a conflict or an error came or went.

@@ -65,9 +65,9 @@ type peers struct {
 	addresses []netip.AddrPort // where those that have an address gossip
 }
 
-func newEngine(self lb.NodeName, r responder, m messenger, ls linkSource, ex exclusions, changed func(), log *slog.Logger) *engine {
+func newEngine(cfg ownership.Config, r responder, m messenger, ls linkSource, ex exclusions, changed func(), log *slog.Logger) *engine {
 	return &engine{
-		machine:   ownership.New(ownership.Config{Self: self}),
+		machine:   ownership.New(cfg),
 		responder: r,
 		messenger: m,
 		links:     ls,
@@ -143,6 +143,7 @@ func (e *engine) run(ctx context.Context) error {
 			continue
 		}
 		e.apply()
+		e.responder.Lease(time.Now().Add(ownership.DefaultFreezeLimit))
 		timer.Reset(e.pause())
 	}
 	clear(e.answering) // nobody was there to take these

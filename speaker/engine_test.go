@@ -52,7 +52,7 @@ func startNode(t *testing.T, network *fakeNetwork, name lb.NodeName, cluster []l
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.engine = newEngine(name, n.responder, network.join(name), n.links, ex, func() {}, slog.New(slog.DiscardHandler))
+	n.engine = newEngine(ownership.Config{Self: name}, n.responder, network.join(name), n.links, ex, func() {}, slog.New(slog.DiscardHandler))
 	go func() {
 		defer close(n.done)
 		if err := n.engine.run(ctx); err != nil {
@@ -252,7 +252,7 @@ func TestEngineQueryAfterTheEnd(t *testing.T) {
 func TestEngineAnnouncesAgain(t *testing.T) {
 	t.Parallel()
 	r := &fakeResponder{}
-	e := newEngine("node1", r, (&fakeNetwork{}).join("node1"), newFakeLinks(), nil, func() {}, slog.New(slog.DiscardHandler))
+	e := newEngine(ownership.Config{Self: "node1"}, r, (&fakeNetwork{}).join("node1"), newFakeLinks(), nil, func() {}, slog.New(slog.DiscardHandler))
 	other := netip.MustParseAddr("192.0.2.2")
 	e.answer(nil, []ownership.Answer{{IP: vip, Interfaces: []string{"eth0"}}, {IP: other, Interfaces: []string{"eth0"}}})
 	e.announceAgain([]netip.Addr{vip, netip.MustParseAddr("192.0.2.9")}) // .9 was given away meanwhile

@@ -97,6 +97,7 @@ func (m *fakeMessenger) Events() <-chan gossip.Event { return m.events }
 type fakeResponder struct {
 	mu      sync.Mutex // guards the rest
 	wanted  l2.Wanted
+	lease   time.Time
 	history []int // number of wanted addresses, one entry per Set
 	state   l2.State
 	changed chan struct{}
@@ -107,6 +108,12 @@ func (r *fakeResponder) Set(w l2.Wanted) {
 	defer r.mu.Unlock()
 	r.wanted = w
 	r.history = append(r.history, len(w.Addresses))
+}
+
+func (r *fakeResponder) Lease(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lease = until
 }
 
 func (r *fakeResponder) State() l2.State {

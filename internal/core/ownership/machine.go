@@ -15,7 +15,6 @@ import (
 const (
 	defaultJoinTimeout  = 3 * time.Second
 	defaultClaimTimeout = 2 * time.Second
-	defaultFreezeLimit  = time.Second
 
 	// resyncTimeout is how long a node that was frozen waits for somebody's
 	// state before it believes that it is cut off from all.
@@ -121,7 +120,7 @@ func New(cfg Config) *Machine {
 	}
 	cfg.JoinTimeout = cmp.Or(cfg.JoinTimeout, defaultJoinTimeout)
 	cfg.ClaimTimeout = cmp.Or(cfg.ClaimTimeout, defaultClaimTimeout)
-	cfg.FreezeLimit = cmp.Or(cfg.FreezeLimit, defaultFreezeLimit)
+	cfg.FreezeLimit = cmp.Or(cfg.FreezeLimit, DefaultFreezeLimit)
 	self := &node{name: cfg.Self, alive: true}
 	return &Machine{
 		cfg:       cfg,

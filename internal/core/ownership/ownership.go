@@ -64,6 +64,11 @@ import (
 // TickInterval is how often a Machine wants Tick.
 const TickInterval = 100 * time.Millisecond
 
+// DefaultFreezeLimit is Config.FreezeLimit by default. The others declare a node
+// dead after a little less; what they claimed then waits in its sockets, and is
+// read as soon as it works again.
+const DefaultFreezeLimit = 400 * time.Millisecond
+
 // Config is what a Machine is made with.
 type Config struct {
 	// Self is the name of this node. Required.
@@ -76,7 +81,7 @@ type Config struct {
 	// Default 2 s.
 	ClaimTimeout time.Duration
 	// FreezeLimit is the gap between two Ticks after which a node must assume
-	// that the others have declared it dead. Default 1 s.
+	// that the others have declared it dead. Default DefaultFreezeLimit.
 	FreezeLimit time.Duration
 	// BalanceInterval is how often, at most, a group is moved from a node that
 	// owns more to one that owns fewer. Default 0: never.

@@ -53,6 +53,7 @@ type Driver struct {
 	revision uint64    // of the machine, when changed was signalled last
 	alarm    time.Time // when Run wakes up by itself
 	errors   map[errorKey]string
+	lease    time.Time // zero: no limit
 }
 
 // errorKey names what may fail, so that its success later clears the error.
@@ -84,6 +85,24 @@ func (d *Driver) Set(w l2.Wanted) {
 	if moved {
 		notify(d.wake)
 	}
+}
+
+// Lease lets the driver answer and announce until then, and not later unless it is renewed. A process that stood still,
+// or whose user does, must not answer for what another node may own by now: the packets that wait in its sockets come
+// before anybody can call Set. Without a first call there is no limit.
+func (d *Driver) Lease(until time.Time) {
+	d.mu.Lock()
+	over := !d.lease.IsZero() && !leased(time.Now(), d.lease)
+	d.lease = until
+	d.mu.Unlock()
+	if over {
+		notify(d.wake) // announcements may be due
+	}
+}
+
+// leased compares by the clock on the wall too: the monotonic clock stands still while a virtual machine is suspended.
+func leased(now, until time.Time) bool {
+	return until.IsZero() || now.Before(until) && now.Round(0).Before(until.Round(0))
 }
 
 // State returns what is announced, what was seen, and what does not work.
@@ -143,6 +162,10 @@ func (d *Driver) answer(index int, in, out []byte) []byte {
 	p.Interface = index
 	now := time.Now()
 	d.mu.Lock()
+	if !leased(now, d.lease) {
+		d.mu.Unlock()
+		return nil
+	}
 	reply, ok := d.machine.Step(now, p)
 	d.signal()
 	d.mu.Unlock()

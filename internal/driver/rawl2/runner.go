@@ -144,6 +144,10 @@ func (r *runner) announce() {
 	for {
 		now := time.Now()
 		d.mu.Lock()
+		if !leased(now, d.lease) {
+			d.mu.Unlock()
+			return // until Lease wakes Run
+		}
 		r.packets = d.machine.Tick(now, r.packets[:0])
 		next := d.machine.Next()
 		d.signal()
@@ -180,6 +184,9 @@ func (r *runner) pause() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.alarm = d.machine.Next()
+	if !leased(time.Now(), d.lease) {
+		d.alarm = time.Time{}
+	}
 	if len(r.failed) > 0 && (d.alarm.IsZero() || r.retryAt.Before(d.alarm)) {
 		d.alarm = r.retryAt
 	}
