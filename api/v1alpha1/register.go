@@ -15,7 +15,7 @@ var GroupVersion = schema.GroupVersion{Group: api.GroupHerald, Version: "v1alpha
 
 // AddToScheme registers the kinds of this package.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &BGPSession{}, &BGPSessionList{})
+	s.AddKnownTypes(GroupVersion, &BGPSession{}, &BGPSessionList{}, &IPReservation{}, &IPReservationList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

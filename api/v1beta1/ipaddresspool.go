@@ -14,6 +14,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
 // +kubebuilder:printcolumn:name="Used IPv4",type=string,JSONPath=`.status.usedIPv4`,description="assigned/total"
 // +kubebuilder:printcolumn:name="Used IPv6",type=string,JSONPath=`.status.usedIPv6`,description="assigned/total"
+// +kubebuilder:printcolumn:name="Reserved IPv4",type=integer,JSONPath=`.status.reservedIPv4`,priority=1
+// +kubebuilder:printcolumn:name="Reserved IPv6",type=integer,JSONPath=`.status.reservedIPv6`,priority=1
 // +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].message`,priority=1
@@ -66,6 +68,49 @@ type IPAddressPoolSpec struct {
 	// restriction never disappears.
 	// +optional
 	AllocateTo *ServiceAllocation `json:"serviceAllocation,omitempty"`
+
+	// quotas limit how many addresses of this pool one namespace may hold:
+	// those that its Services have, and those that are reserved for them. An
+	// address that Services share counts once for each of their namespaces.
+	// The most specific quota decides: one that names the namespace, else one
+	// that selects it, else one without namespaces; of several equally
+	// specific ones, the lowest. What is assigned stays when a quota shrinks.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	Quotas []NamespaceQuota `json:"quotas,omitempty"`
+}
+
+// NamespaceQuota is how many addresses of a pool a namespace may hold. Without
+// namespaces and namespaceSelectors it is for every namespace, each on its own.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.ipv4) || has(self.ipv6)",message="a quota needs ipv4, ipv6 or both: the most addresses of that family that a namespace may hold"
+type NamespaceQuota struct {
+	// namespaces are names of namespaces.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// namespaceSelectors select namespaces by their labels, in addition to
+	// those in namespaces.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	NamespaceSelectors []LabelSelector `json:"namespaceSelectors,omitempty"`
+
+	// ipv4 is the most IPv4 addresses of the pool that a namespace may hold;
+	// without it, this quota does not limit them.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	IPv4 *int32 `json:"ipv4,omitempty"`
+
+	// ipv6 is the most IPv6 addresses of the pool that a namespace may hold;
+	// without it, this quota does not limit them.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	IPv6 *int32 `json:"ipv6,omitempty"`
 }
 
 // ServiceAllocation says which Services may use a pool: those in one of the
@@ -118,6 +163,15 @@ type IPAddressPoolStatus struct {
 	// availableIPv6 is the number of IPv6 addresses still free.
 	// +optional
 	AvailableIPv6 int64 `json:"availableIPv6"`
+
+	// reservedIPv4 is the number of IPv4 addresses that nobody uses and that
+	// IPReservations hold. They are not counted as available.
+	// +optional
+	ReservedIPv4 int64 `json:"reservedIPv4,omitempty"`
+
+	// reservedIPv6 is the same for IPv6.
+	// +optional
+	ReservedIPv6 int64 `json:"reservedIPv6,omitempty"`
 
 	// usedIPv4 is "assigned/total" of IPv4, for people; empty if the pool has
 	// no IPv4 address.

@@ -43,7 +43,11 @@ func (k Kind) String() string {
 
 // ControllerKinds are what the controller watches. It reads no endpoints.
 func ControllerKinds() []Kind {
-	return append(commonKinds(api.ConditionAllocated), configurationState(api.ComponentController))
+	reservations := configKind("IPReservation", "ipreservations",
+		func(o *snapshot.Objects) *[]*v1alpha1.IPReservation { return &o.Reservations })
+	reservations.gvk = v1alpha1.GroupVersion.WithKind("IPReservation")
+	reservations.own = false // they are their users'
+	return append(commonKinds(api.ConditionAllocated), configurationState(api.ComponentController), reservations)
 }
 
 // SpeakerKinds are what the speaker of a node watches: everything the

@@ -26,6 +26,8 @@ type Options struct {
 	// Unless an object has the name, the snapshot gets an empty frozen pool,
 	// so that Services keep what they have from it.
 	FrozenPools []string
+	// Remembered are Services that are gone and may come back, by key.
+	Remembered []lb.Remembered
 }
 
 // The kinds that Problems name.
@@ -65,6 +67,8 @@ func Build(o Objects, opt Options) (lb.Snapshot, []Problem) {
 	s.Namespaces = namespaces(o.Namespaces)
 	s.Services = b.services(o.Services, o.EndpointSlices)
 	s.Pools = b.pools(pools)
+	s.Reservations = reservations(o.Reservations)
+	s.Remembered = opt.Remembered
 	s.BFDProfiles = b.bfdProfiles(own(o.BFDProfiles, opt.Namespace))
 	s.Peers = b.peers(own(o.Peers, opt.Namespace), s.BFDProfiles)
 	aliases := b.communities(own(o.Communities, opt.Namespace))

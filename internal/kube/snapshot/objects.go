@@ -40,6 +40,8 @@ type Objects struct {
 	BFDProfiles       []*v1beta1.BFDProfile
 	Communities       []*v1beta1.Community
 
+	Reservations []*v1alpha1.IPReservation // of all namespaces
+
 	// The rest is read back by those who write it, or finds the other
 	// speakers; Build does not look at it.
 

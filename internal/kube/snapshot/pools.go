@@ -47,6 +47,7 @@ func (b *builder) pool(obj *v1beta1.IPAddressPool, taken *claims) lb.Pool {
 			ServiceSelectors:   sub.selectors("spec.serviceAllocation.serviceSelectors", a.ServiceSelectors),
 		}
 	}
+	p.Quotas = sub.quotas(obj.Spec.Quotas)
 	// A pool with a typo in it still claims what can be read of it, so that
 	// the typo does not make a younger pool valid. One that overlaps an older
 	// pool claims nothing.

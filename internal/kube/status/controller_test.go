@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -78,6 +79,8 @@ func apply(t *testing.T, o snapshot.Objects, writes []status.Write) snapshot.Obj
 			replace(t, o.Services, obj, afterPatch(t, obj, w))
 		case *v1beta1.IPAddressPool:
 			replace(t, o.Pools, obj, afterPatch(t, obj, w))
+		case *v1alpha1.IPReservation:
+			replace(t, o.Reservations, obj, afterPatch(t, obj, w))
 		case *v1beta1.L2Advertisement:
 			replace(t, o.L2Advertisements, obj, afterPatch(t, obj, w))
 		case *v1beta1.ConfigurationState:

@@ -31,10 +31,11 @@ type ControllerOptions struct {
 }
 
 // Controller returns what the controller has to write so that the cluster
-// shows the plan and the problems: Services first, then configuration objects,
-// then its ConfigurationState.
+// shows the plan and the problems: Services first, then reservations, then
+// configuration objects, then its ConfigurationState.
 func Controller(o snapshot.Objects, plan ipam.Result, problems []snapshot.Problem, opt ControllerOptions) []Write {
-	out := services(o.Services, hold(o.Services, plan.Services, opt.Underway), opt)
+	out := services(hold(changes(o.Services, plan.Services, opt.Underway), opt.Underway), opt)
+	out = append(out, reservations(o.Reservations, plan.Reservations, opt.Now)...)
 	out = append(out, configuration(o, plan.Pools, problems, opt)...)
 	if w, ok := ControllerState(o.ConfigurationStates, problems, nil, opt); ok {
 		out = append(out, w)
@@ -165,6 +166,8 @@ func poolCounters(have *v1beta1.IPAddressPoolStatus, use *ipam.Usage) map[string
 	number("assignedIPv6", have.AssignedIPv6, use.IPv6.Assigned)
 	number("availableIPv4", have.AvailableIPv4, use.IPv4.Available)
 	number("availableIPv6", have.AvailableIPv6, use.IPv6.Available)
+	number("reservedIPv4", have.ReservedIPv4, use.IPv4.Reserved)
+	number("reservedIPv6", have.ReservedIPv6, use.IPv6.Reserved)
 	text("usedIPv4", have.UsedIPv4, used(use.IPv4))
 	text("usedIPv6", have.UsedIPv6, used(use.IPv6))
 	return out
