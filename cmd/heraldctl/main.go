@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command heraldctl answers questions about Herald in a cluster: who has which
-// address, and why a Service has none or gets no traffic. It changes nothing.
+// address, and why a Service has none or gets no traffic. On request it has
+// another node answer for an address.
 package main
 
 import (
@@ -17,11 +18,13 @@ import (
 // version is set at build time.
 var version = "dev"
 
-const long = `heraldctl answers questions about Herald. It only reads, with the rights of your kubeconfig
-or, inside a Pod, of its ServiceAccount.
+const long = `heraldctl answers questions about Herald, with the rights of your kubeconfig or, inside a Pod, of its
+ServiceAccount. It only reads; l2 move and l2 balance are the exceptions.
 
   heraldctl addresses                     who has which address, since when, and which node answers for it
   heraldctl explain service shop/web      why a Service has that address, or none, and who announces it
+  heraldctl l2 owners                     which node answers for what, and which could
+  heraldctl l2 move shop/web --to node2   have another node answer, without a gap
   heraldctl dump cluster.yaml             save what the answers are made from, to ask somebody else
   heraldctl explain service shop/web --from cluster.yaml
 
@@ -59,7 +62,7 @@ func command() *cobra.Command {
 		},
 	}
 	explain.AddCommand(explainServiceCommand(s))
-	cmd.AddCommand(addressesCommand(s), explain, dumpCommand(s), versionCommand())
+	cmd.AddCommand(addressesCommand(s), explain, l2Command(s), dumpCommand(s), versionCommand())
 	f := cmd.PersistentFlags()
 	f.StringVar(&s.kubeconfig, "kubeconfig", "", "file that says how to reach the cluster (default: $KUBECONFIG, else ~/.kube/config, else the Pod's ServiceAccount)")
 	f.StringVar(&s.context, "context", "", "context of the kubeconfig (default: its current one)")

@@ -40,14 +40,24 @@ func (s *source) cluster(cmd *cobra.Command, also lb.ServiceKey) (*ctl.Cluster, 
 	if s.from != "" {
 		return s.dump(cmd)
 	}
+	api, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	return s.read(cmd, api, also)
+}
+
+// connect finds the cluster.
+func (s *source) connect() (ctl.Patcher, error) {
 	cfg, err := s.config().ClientConfig()
 	if err != nil {
 		return nil, s.noConfig(err)
 	}
-	get, err := ctl.Connect(cfg)
-	if err != nil {
-		return nil, err
-	}
+	return ctl.Connect(cfg)
+}
+
+// read reads the cluster as the flags say.
+func (s *source) read(cmd *cobra.Command, get ctl.Getter, also lb.ServiceKey) (*ctl.Cluster, error) {
 	opt := ctl.ReadOptions{Namespace: s.heraldNamespace, Also: also, Now: time.Now()}
 	if cmd.Flags().Changed("lb-class") {
 		opt.LBClass = &s.lbClass

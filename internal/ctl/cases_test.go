@@ -5,6 +5,8 @@ package ctl_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,6 +161,8 @@ func answer(t *testing.T, c *ctl.Cluster, args []string) string {
 		if list, err = ctl.Look(c).Addresses(f); err == nil {
 			err = ctl.PrintAddresses(&b, list, output)
 		}
+	case "l2":
+		err = answerL2(&b, ctl.Look(c), args[1:])
 	default:
 		t.Fatalf("no such question: %s", args[0])
 	}
@@ -166,4 +170,38 @@ func answer(t *testing.T, c *ctl.Cluster, args []string) string {
 		return "error: " + err.Error() + "\n"
 	}
 	return b.String()
+}
+
+// answerL2 answers heraldctl l2 owners [--node N] [-n NS] [-o FORMAT], and says
+// what l2 move NS/NAME --to NODE and l2 balance would do.
+func answerL2(w io.Writer, v *ctl.View, args []string) error {
+	switch args[0] {
+	case "move":
+		m, done, err := v.Move(key(args[1]), args[3])
+		if err == nil {
+			fmt.Fprintf(w, "%s from %s to %s, done: %v\n", m.Service, m.From, m.To, done)
+		}
+		return err
+	case "balance":
+		for _, m := range v.Balance() {
+			fmt.Fprintf(w, "%s from %s to %s\n", m.Service, m.From, m.To)
+		}
+		return nil
+	}
+	f, output := ctl.OwnersFilter{}, "table"
+	for i := 1; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "-n":
+			f.Namespace = args[i+1]
+		case "--node":
+			f.Node = args[i+1]
+		case "-o":
+			output = args[i+1]
+		}
+	}
+	list, err := v.Owners(f)
+	if err != nil {
+		return err
+	}
+	return ctl.PrintOwners(w, list, v.Shares(), output)
 }

@@ -12,11 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
 
-// Connect returns a Getter for the API server of cfg.
-func Connect(cfg *rest.Config) (Getter, error) {
+// Connect returns a Getter, and Patcher, for the API server of cfg.
+func Connect(cfg *rest.Config) (Patcher, error) {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion) // for the server's errors
 	cfg = rest.CopyConfig(cfg)
@@ -47,4 +48,9 @@ func (c client) Get(ctx context.Context, path string, params url.Values) ([]byte
 		return nil, err
 	}
 	return res.Raw()
+}
+
+// Patch implements Patcher.
+func (c client) Patch(ctx context.Context, path string, patch []byte) error {
+	return c.rest.Patch(types.MergePatchType).AbsPath(path).Body(patch).Do(ctx).Error()
 }
