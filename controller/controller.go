@@ -71,6 +71,8 @@ type Controller struct {
 	// resign ends the leadership, and with it the program.
 	resign context.CancelCauseFunc
 
+	// decided is how long the last round took to decide.
+	decided time.Duration
 	// unknown is the last error that the ConfigurationState tells of.
 	unknown string
 }
@@ -81,7 +83,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		return err
 	}
 	c := &Controller{opts: o, log: log, metrics: telemetry.NewControllerMetrics()}
-	loop := kube.NewLoop(kube.LoopOptions{Sync: c.sync, Logger: log})
+	loop := kube.NewLoop(kube.LoopOptions{Sync: c.paced, Logger: log})
 	gone := newReleaser(log)
 	cluster, err := kube.New(kube.Options{
 		Config:      cfg,
@@ -176,6 +178,22 @@ func (c *Controller) ready() error {
 	return nil
 }
 
+// paced is sync with a rest after it, so that the decisions of a large cluster
+// do not take a whole core during a burst, which the API server needs: they
+// take half of the time at most. A round that decided quickly is not delayed,
+// since the loop has a shortest interval anyhow.
+func (c *Controller) paced(ctx context.Context) (time.Duration, error) {
+	started := time.Now()
+	again, err := c.sync(ctx)
+	timer := time.NewTimer(2*c.decided - time.Since(started))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return again, err
+}
+
 // sync is one round of the loop.
 func (c *Controller) sync(ctx context.Context) (time.Duration, error) {
 	started := time.Now()
@@ -237,6 +255,7 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	c.unknown = ""
+	begun := time.Now()
 	snap, problems := snapshot.Build(objs, snapshot.Options{
 		Namespace: c.opts.Namespace, LBClass: c.opts.LBClass, FrozenPools: frozen,
 	})
@@ -246,9 +265,11 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 		return telemetry.PlanView{At: at, Snapshot: &snap, Plan: plan, Problems: problems}
 	})
 	poolMetrics(c.metrics.Allocator, plan.Pools)
-	out := c.writer.Apply(ctx, status.Controller(objs, plan, problems, status.ControllerOptions{
+	writes := status.Controller(objs, plan, problems, status.ControllerOptions{
 		Namespace: c.opts.Namespace, Now: at, Underway: c.writer.Underway(),
-	}))
+	})
+	c.decided = time.Since(begun)
+	out := c.writer.Apply(ctx, writes)
 	if out.Written > 0 {
 		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))
 	}

@@ -29,7 +29,9 @@ const leaseName = "herald-controller"
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second
-	retryPeriod   = 2 * time.Second
+	// A standby sees each renewal up to one period late, and looks again up to
+	// one period after the Lease has ended: both add to what a sudden death costs.
+	retryPeriod = time.Second
 )
 
 // shutdownTimeout is how long running tasks get to end, which is within the

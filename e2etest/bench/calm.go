@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -37,6 +38,7 @@ func (f *failing) handOvers(ctx context.Context, o Options, _ *cluster) ([]Resul
 		return nil, err
 	}
 	before := 0
+	var errs []error
 	for _, step := range []struct {
 		title string
 		do    func(context.Context, Options, string) error
@@ -53,7 +55,7 @@ func (f *failing) handOvers(ctx context.Context, o Options, _ *cluster) ([]Resul
 			return nil, err
 		}
 		if err := step.do(ctx, o, owner); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.title, err)
+			errs = append(errs, fmt.Errorf("%s: %w", step.title, err))
 		}
 		if err := sleep(ctx, afterward); err != nil {
 			return nil, err
@@ -69,7 +71,7 @@ func (f *failing) handOvers(ctx context.Context, o Options, _ *cluster) ([]Resul
 	}
 	tried, _, _ := s.Counts()
 	o.say("%d connections, of which %d failed", tried, s.Failed())
-	return []Result{{"l2_handover_failed_connections", float64(s.Failed()), "connections"}}, nil
+	return []Result{{"l2_handover_failed_connections", float64(s.Failed()), "connections"}}, errors.Join(errs...)
 }
 
 // moved waits until another machine than this one answers for all addresses.

@@ -21,10 +21,12 @@ const (
 func latency(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, manyLimit)
 	defer cancel()
-	n := min(present, o.Many/2)
-	o.say("delete Services until %d are left", n)
-	if err := burst.Delete(ctx, c.kube, "default", prefix, n, o.Many); err != nil {
-		return nil, err
+	n := min(present, o.Many)
+	if n < o.Many {
+		o.say("delete Services until %d are left", n)
+		if err := burst.Delete(ctx, c.kube, "default", prefix, n, o.Many); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.atRest(ctx); err != nil {
 		o.say("it does not come to rest: %v", err)

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -53,12 +54,16 @@ func tenThousand(ctx context.Context, o Options) ([]Result, error) {
 	if err := c.apply(ctx, fmt.Sprintf(manyManifests, o.Namespace)); err != nil {
 		return nil, err
 	}
-	return measureAll(ctx, o, c, []measurement{
-		{true, allocateMany}, // all others need its Services
+	rs, err := allocateMany(ctx, o, c) // all others need its Services
+	if err != nil {
+		return nil, err
+	}
+	more, err := measureAll(ctx, o, c, []measurement{
 		{o.wantsAny("controller_rss_mb_10k"), memoryMany},
 		{o.wantsAny("leader_takeover_ms", "leader_takeover_over_lease_ms"), takeover},
 		{o.wantsAny("alloc_latency_p99_ms", "alloc_latency_p50_ms", "api_write_p99_ms", "alloc_latency_p99_over_api_ms"), latency},
 	})
+	return append(rs, more...), err
 }
 
 // measurement is one of those that share a lab.
@@ -67,19 +72,21 @@ type measurement struct {
 	run    func(context.Context, Options, *cluster) ([]Result, error)
 }
 
+// measureAll goes on after a measurement that fails: the others may still say something. Without Services none does.
 func measureAll(ctx context.Context, o Options, c *cluster, ms []measurement) ([]Result, error) {
 	var rs []Result
+	var errs []error
 	for _, m := range ms {
-		if !m.wanted {
+		if !m.wanted || ctx.Err() != nil {
 			continue
 		}
 		more, err := m.run(ctx, o, c)
 		rs = append(rs, more...)
-		if err != nil {
-			return rs, err
+		if errs = append(errs, err); err != nil {
+			o.say("FAILED: %v", err)
 		}
 	}
-	return rs, nil
+	return rs, errors.Join(append(errs, ctx.Err())...)
 }
 
 // noSpeakers asks for speakers on nodes that do not exist, and waits until those that run are gone.

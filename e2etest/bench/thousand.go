@@ -123,12 +123,16 @@ func thousand(ctx context.Context, o Options) ([]Result, error) {
 	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
 		return nil, err
 	}
-	return measureAll(ctx, o, c, []measurement{
-		{true, allocate}, // all others need its Services
+	rs, err := allocate(ctx, o, c) // all others need its Services
+	if err != nil {
+		return nil, err
+	}
+	more, err := measureAll(ctx, o, c, []measurement{
 		{o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99"), arpReplies},
 		{o.wantsAny("idle_writes_per_minute"), idle},
 		{o.wantsAny("controller_rss_mb_1000", "speaker_rss_mb_1000"), memory},
 	})
+	return append(rs, more...), err
 }
 
 func (c *cluster) serversReady(ctx context.Context) error {

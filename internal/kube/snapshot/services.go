@@ -21,7 +21,7 @@ import (
 func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.EndpointSlice) []lb.Service {
 	endpoints := groupSlices(slicesOf)
 	out := make([]lb.Service, 0, len(objs))
-	for _, obj := range objs {
+	for _, obj := range byAge(objs) {
 		if !b.opt.Serves(obj) {
 			continue
 		}
@@ -32,7 +32,32 @@ func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.Endpo
 		s.Endpoints = endpoints.of(s.Key)
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b lb.Service) int { return cmp.Or(a.Created.Compare(b.Created), a.Key.Compare(b.Key)) })
+	return out
+}
+
+// byAge returns the objects in the order of the snapshot: oldest first, then
+// by name. It is there for its speed: a round of 10,000 Services sorts all of
+// them, and what is moved here is small and beside what is compared.
+func byAge(objs []*corev1.Service) []*corev1.Service {
+	type aged struct {
+		created         int64
+		namespace, name string
+		obj             *corev1.Service
+	}
+	sorted := make([]aged, len(objs))
+	for i, o := range objs {
+		sorted[i] = aged{o.CreationTimestamp.UnixNano(), o.Namespace, o.Name, o}
+	}
+	slices.SortFunc(sorted, func(a, b aged) int {
+		if a.created != b.created {
+			return cmp.Compare(a.created, b.created)
+		}
+		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
+	})
+	out := make([]*corev1.Service, len(objs))
+	for i := range sorted {
+		out[i] = sorted[i].obj
+	}
 	return out
 }
 
@@ -73,6 +98,7 @@ func service(obj *corev1.Service) lb.Service {
 		s.BackendKey = labels.Set(obj.Spec.Selector).String() // sorted by key
 	}
 	s.Request, s.SharingKey = request(obj)
+	s.Move = move(obj)
 	return s
 }
 
@@ -137,6 +163,9 @@ func list(text string) []string {
 // key.
 func request(obj *corev1.Service) (lb.Request, string) {
 	var r lb.Request
+	if plain(obj) {
+		return r, ""
+	}
 	read := func(name, legacy string) string {
 		v, old := annotation(obj, name, legacy)
 		if old {
@@ -163,6 +192,16 @@ func request(obj *corev1.Service) (lb.Request, string) {
 		}
 	}
 	return r, sharing
+}
+
+// plain reports whether the Service asks for nothing in particular: the only
+// annotation it may have is the one that Herald writes.
+func plain(obj *corev1.Service) bool {
+	if obj.Spec.LoadBalancerIP != "" || len(obj.Annotations) > 1 {
+		return false
+	}
+	_, own := obj.Annotations[api.AnnotationAllocatedFromPool]
+	return own || len(obj.Annotations) == 0
 }
 
 // requested parses the addresses asked for. The error continues a sentence.

@@ -35,30 +35,24 @@ type Underway struct {
 //	            written: b has .1
 //
 // The same goes for an address that a request under way may give to somebody.
-func hold(objs []*corev1.Service, plan []ipam.Decision, open []Underway) []ipam.Decision {
-	if !slices.ContainsFunc(plan, func(d ipam.Decision) bool { return len(d.Added) > 0 }) {
-		return plan
+func hold(all []change, open []Underway) []change {
+	if !slices.ContainsFunc(all, func(c change) bool { return len(c.Added) > 0 }) {
+		return all
 	}
-	byKey := make(map[lb.ServiceKey]*corev1.Service, len(objs))
-	for _, o := range objs {
-		byKey[lb.ServiceKey{Namespace: o.Namespace, Name: o.Name}] = o
-	}
-	busy := leaving(byKey, plan, open)
+	busy := leaving(all, open)
 	if len(busy) == 0 {
-		return plan
+		return all
 	}
-	out := slices.Clone(plan)
-	for i := range out {
-		if obj := byKey[out[i].Key]; obj != nil {
-			holdOne(&out[i], obj, busy)
-		}
+	for i := range all {
+		holdOne(&all[i].Decision, all[i].obj, busy)
 	}
-	return out
+	return all
 }
 
 // leaving returns, for each address that a Service has or may get although the
-// plan does not let it have it, those Services.
-func leaving(byKey map[lb.ServiceKey]*corev1.Service, plan []ipam.Decision, open []Underway) map[netip.Addr][]lb.ServiceKey {
+// plan does not let it have it, those Services. All of them are among the
+// changes, or not in the reading.
+func leaving(all []change, open []Underway) map[netip.Addr][]lb.ServiceKey {
 	out := map[netip.Addr][]lb.ServiceKey{}
 	mayGet := make(map[types.UID][]Underway, len(open))
 	for _, u := range open {
@@ -71,19 +65,15 @@ func leaving(byKey map[lb.ServiceKey]*corev1.Service, plan []ipam.Decision, open
 			}
 		}
 	}
-	for i := range plan {
-		d := &plan[i]
-		obj := byKey[d.Key]
-		if obj == nil {
-			continue
-		}
-		note(d, addresses(obj.Status.LoadBalancer.Ingress))
-		for _, u := range mayGet[obj.UID] {
-			if u.Version == obj.ResourceVersion {
-				note(d, u.Addresses)
+	for i := range all {
+		c := &all[i]
+		note(&c.Decision, addresses(c.obj.Status.LoadBalancer.Ingress))
+		for _, u := range mayGet[c.obj.UID] {
+			if u.Version == c.obj.ResourceVersion {
+				note(&c.Decision, u.Addresses)
 			}
 		}
-		delete(mayGet, obj.UID)
+		delete(mayGet, c.obj.UID)
 	}
 	for _, u := range open {
 		if _, unseen := mayGet[u.UID]; !unseen {
