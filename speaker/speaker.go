@@ -39,6 +39,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/heartbeat"
 	"github.com/heraldlb/herald/internal/driver/links"
 	"github.com/heraldlb/herald/internal/driver/rawl2"
 	"github.com/heraldlb/herald/internal/kube"
@@ -59,11 +60,13 @@ type speaker struct {
 	log     *slog.Logger
 	cluster *kube.Cluster
 	engine  *engine
-	router  *router
-	drivers []driver
-	tasks   []task // what talks to the API server
-	metrics *telemetry.Metrics
-	page    telemetry.PlanPage
+	// heartbeats is asked for its state.
+	heartbeats *heartbeat.Driver
+	router     *router
+	drivers    []driver
+	tasks      []task // what talks to the API server
+	metrics    *telemetry.Metrics
+	page       telemetry.PlanPage
 
 	planLoop, reportLoop *kube.Loop
 	reporter             *reporter
@@ -135,15 +138,22 @@ func (s *speaker) connect() error {
 	if err != nil {
 		return err
 	}
+	s.heartbeats, err = heartbeat.New(heartbeat.Config{
+		NodeName: s.self, Secrets: [][]byte{key}, Port: messages, Logger: s.log.With(telemetry.KeyComponent, "heartbeat"),
+	})
+	if err != nil {
+		return err
+	}
+	members := newDetector(messages, s.heartbeats)
 	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
 	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
 	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
-	s.drivers = []driver{messages, network, answers, routers}
+	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers}
 
 	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
 	s.metrics.AddBGP(routers.State)
 	owning := ownership.Config{Self: s.self, BalanceInterval: s.opts.L2BalanceInterval}
-	s.engine = newEngine(owning, answers, messages, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
+	s.engine = newEngine(owning, answers, members, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
 	passwords := newSecrets(s.readSecret)
 	s.router = newRouter(s.self, routers, passwords, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
 	s.reporter = &reporter{
@@ -341,6 +351,6 @@ func (s *speaker) view() telemetry.PlanView {
 	s.engine.query(func(m *ownership.Machine) { claims = m.Claims() })
 	return telemetry.PlanView{
 		At: p.at, Snapshot: p.snapshot, Plan: p.plan, Problems: p.problems,
-		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State(), "bgp": s.viewBGP()},
+		State: map[string]any{"claims": claims, "l2": s.reporter.watcher.State(), "speakers": s.heartbeats.State(), "bgp": s.viewBGP()},
 	}
 }

@@ -62,15 +62,9 @@ func New(cfg Config) *Machine {
 	}
 }
 
-// Tick tells the time. It is the first input of all, and then due at Next; call
-// it before other inputs too.
+// Tick tells the time. It is the first input of all, and then due at Next.
 func (m *Machine) Tick(now time.Time) {
-	if m.now.IsZero() {
-		m.nextBeat = now
-	} else {
-		m.excuse(m.now, now)
-	}
-	m.now = now
+	m.Advance(now)
 	if !now.Before(m.nextBeat) {
 		m.beat()
 		m.nextBeat = now.Add(m.cfg.Interval)
@@ -81,6 +75,17 @@ func (m *Machine) Tick(now time.Time) {
 		}
 	}
 	m.judgeDoubted()
+}
+
+// Advance tells the time and no more: call it before other inputs, and give
+// those that wait already before Tick passes a verdict.
+func (m *Machine) Advance(now time.Time) {
+	if m.now.IsZero() {
+		m.nextBeat = now
+	} else {
+		m.excuse(m.now, now)
+	}
+	m.now = now
 }
 
 // Next is when Tick is due.
