@@ -53,6 +53,11 @@ import (
 // those who wait for an address.
 const reportInterval = 500 * time.Millisecond
 
+// reportSettle is how long a report waits after the first change it tells of:
+// so long that a fail-over is over when the API server is told, and what a burst
+// of Services changes twice is written once.
+const reportSettle = time.Second
+
 // speaker ties the parts together.
 type speaker struct {
 	opts    Options
@@ -91,7 +96,7 @@ func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error)
 	s := &speaker{opts: o, self: lb.NodeName(o.NodeName), log: log}
 	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Logger: log.With(telemetry.KeyComponent, "plan")})
 	s.reportLoop = kube.NewLoop(kube.LoopOptions{
-		Sync: s.report, Interval: reportInterval, Logger: log.With(telemetry.KeyComponent, "report"),
+		Sync: s.report, Interval: reportInterval, Settle: reportSettle, Logger: log.With(telemetry.KeyComponent, "report"),
 	})
 
 	speakers, err := labels.Parse(o.GossipLabels)

@@ -26,6 +26,9 @@ type LoopOptions struct {
 	Sync func(ctx context.Context) (again time.Duration, err error)
 	// Interval is the shortest time between the starts of two calls.
 	Interval time.Duration
+	// Settle is how long to wait after an event before the call that it leads
+	// to, so that what follows closely is part of it. 0: not at all.
+	Settle time.Duration
 	// Repair is the longest time without a call; each wait is 0 to 10 % shorter,
 	// so that replicas and nodes spread out.
 	Repair time.Duration
@@ -35,8 +38,8 @@ type LoopOptions struct {
 	Logger *slog.Logger
 }
 
-// Loop is a queue with one key: it calls Sync at once for the first event,
-// then at most once per Interval, so that a burst of events becomes a few
+// Loop is a queue with one key: it calls Sync at once for the first event (or
+// when that has settled), then at most once per Interval, so that a burst of events becomes a few
 // calls. An event during a call leads to one more call.
 type Loop struct {
 	opts LoopOptions
@@ -94,6 +97,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-l.wake:
+			sleep(ctx, l.opts.Settle)
 		case <-timer.C:
 		}
 		timer.Stop()

@@ -50,6 +50,22 @@ func run(t *testing.T, r *recorder, o kube.LoopOptions, d time.Duration, script 
 
 const ms = time.Millisecond
 
+func TestLoopSettles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := run(t, &recorder{}, kube.LoopOptions{Interval: 40 * ms, Settle: 500 * ms}, 3*time.Second, func(l *kube.Loop) {
+			for _, after := range []time.Duration{1000 * ms, 100 * ms, 399 * ms, 501 * ms} { // at 1000, 1100, 1499 and 2000
+				time.Sleep(after)
+				l.Poke()
+			}
+		})
+		want := []time.Duration{0, 1500 * ms, 2500 * ms}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestLoopFirstEventAtOnceThenBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
