@@ -33,8 +33,8 @@ import (
 var (
 	errConflict = errors.New("conflict")
 	errNotFound = errors.New("not found")
-	errRefused  = errors.New("refused") // or lost on the way: not carried out
-	errLost     = errors.New("the answer is lost")
+	errRefused  = errors.New("refused")
+	errUnknown  = errors.New("there is no answer")
 )
 
 // stored is an object together with what the user meant by it. The oracle
@@ -114,6 +114,12 @@ type apiServer struct {
 	states     table[stat]
 
 	patches int // carried out, for the comparison with the real merge
+
+	journals map[string]*corev1.ConfigMap
+	// requests are under way, and nobody waits for their answers.
+	requests []func()
+	// bases are the readings that patches were decided on.
+	bases map[string]*reading
 }
 
 // stamp fills in what the API server says of a new or changed object.

@@ -23,8 +23,8 @@ func (w *world) checkPlan(r *reading) {
 	r.oracle = newOracle(r)
 	for _, s := range r.oracle.ages {
 		d := r.decisions[s.in.key()]
-		if d == nil || s.in.deleting {
-			if d == nil && !s.in.foreign && !s.in.deleting {
+		if d == nil || s.in.deleting || !s.in.balancer {
+			if d == nil && s.in.balancer && !s.in.foreign && !s.in.deleting {
 				w.fail("no decision for %s", s.in.key())
 			}
 			continue
@@ -102,10 +102,7 @@ func (w *world) checkSecond(r *reading, s, t svc, a netip.Addr) {
 	case !slices.Contains(assigned(seen), a) && !r.oracle.decided(t, a):
 		w.fail("%s given twice: to %s while %s has it, which the replica does not know", a, s.in.key(), t.in.key())
 	case !r.oracle.decided(t, a):
-		w.excused[held(a, s, t)] = true
-		if !w.early {
-			w.fail("%s given twice: to %s before it has been taken from %s", a, s.in.key(), t.in.key())
-		}
+		w.fail("%s given twice: to %s before it has been taken from %s", a, s.in.key(), t.in.key())
 	case !mayShare(s.in, seen.in):
 		w.fail("%s given twice: to %s and to %s, which may not share it", a, s.in.key(), t.in.key())
 	case r.oracle.onlyKept(seen, a):
@@ -143,7 +140,8 @@ func (w *world) checkSettled(r *reading) {
 }
 
 // checkHeld: without any pool nothing is taken from anybody, even if users make
-// two Services stop sharing then; once there is a pool it is put right.
+// two Services stop sharing then; once there is a pool it is put right. From one
+// that is being deleted nothing is taken either.
 func (w *world) checkHeld(o *oracle, s svc, others []svc) {
 	if len(o.pools) == 0 {
 		return
@@ -153,7 +151,7 @@ func (w *world) checkHeld(o *oracle, s svc, others []svc) {
 			w.fail("%s has %s, which the configuration does not allow", s.in.key(), a)
 		}
 		for _, t := range others {
-			if slices.Contains(assigned(t), a) && !mayShare(s.in, t.in) && !w.excused[held(a, s, t)] {
+			if slices.Contains(assigned(t), a) && !mayShare(s.in, t.in) && !s.in.deleting && !t.in.deleting {
 				w.fail("%s and %s both have %s and may not share it", s.in.key(), t.in.key(), a)
 			}
 		}

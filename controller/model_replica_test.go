@@ -3,9 +3,10 @@
 package controller_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"log/slog"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +15,7 @@ import (
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/lb"
-	"github.com/heraldlb/herald/internal/core/reason"
+	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 )
@@ -103,18 +104,30 @@ type replica struct {
 	namespaces cache[nsp]
 	states     cache[stat]
 
-	basis   *reading
-	pending []status.Write
-	waiting map[string]int // rounds that an object is left alone after an error
+	leads    bool // as far as it knows
+	journal  *journal.Journal
+	store    *journalStore
+	caughtUp bool
+	lost     bool // it does not lead any more, and knows
+
+	basis    *reading
+	pending  []status.Write
+	recorded bool           // the journal knows of pending
+	waiting  map[string]int // rounds that an object is left alone after an error
 }
 
 // parallel is how many writes are under way at once.
 const parallel = 16
 
 // newReplica is a started program: its first lists are complete.
-func newReplica(name string, a *apiServer) *replica {
+func newReplica(name string, w *world) *replica {
 	r := &replica{name: name, waiting: map[string]int{}}
-	r.catchUp(a)
+	r.store = &journalStore{world: w, where: journal.Name}
+	if w.fence {
+		r.store.where = fmt.Sprint("journal ", w.starts)
+	}
+	r.journal = journal.New(r.store, home, fmt.Sprint("start ", w.starts), slog.New(slog.DiscardHandler))
+	r.catchUp(&w.apiServer)
 	return r
 }
 
@@ -125,10 +138,61 @@ func (r *replica) catchUp(a *apiServer) {
 	r.states.see(&a.states, r.states.behind(&a.states))
 }
 
+// takeOver makes one step on the way to the first plan, as kube.Writer.TakeOver
+// and kube.Cluster.CatchUp do, and reports whether there was one.
+func (r *replica) takeOver(w *world, d dice) bool {
+	switch {
+	case r.caughtUp:
+		return false
+	case !r.journal.Taken():
+		r.store.fate = w.fate(d)
+		if err := r.journal.Take(context.Background()); err == nil {
+			w.tell("%s has the journal, with %d writes", r.name, len(r.journal.Open()))
+			for _, e := range r.journal.Open() {
+				if w.forget {
+					r.journal.Close(e.UID, e.Version)
+				}
+			}
+		}
+	default:
+		if !w.without.catchUp {
+			r.catchUp(&w.apiServer)
+		}
+		r.caughtUp = true
+	}
+	return true
+}
+
+// look finds out what has become of writes that were not answered, as
+// kube.Writer.Settle does.
+func (r *replica) look(w *world) {
+	for _, e := range r.journal.Open() {
+		if w.without.look {
+			r.journal.Close(e.UID, e.Version)
+			continue
+		}
+		live, ok := w.services.live[e.Key().String()]
+		if ok && e.MayReach(live.uid(), live.obj.ResourceVersion) {
+			continue
+		}
+		r.journal.Close(e.UID, e.Version)
+		if ok && live.uid() == e.UID {
+			r.services.remember(live)
+		}
+	}
+}
+
 // decide plans from what the replica sees. most bounds the writes of a round.
-func (r *replica) decide(w *world, most int) {
-	if len(r.pending) > 0 {
+func (r *replica) decide(w *world, most int, d dice) {
+	if len(r.pending) > 0 || r.lost || r.takeOver(w, d) {
 		return // a round ends before the next one begins
+	}
+	var open []status.Underway
+	if r.journal != nil {
+		r.look(w)
+		for _, e := range r.journal.Open() {
+			open = append(open, status.Underway{UID: e.UID, Version: e.Version, Addresses: e.Addresses})
+		}
 	}
 	b := &reading{services: r.services.read(), pools: r.pools.read(), namespaces: r.namespaces.read(), decisions: map[string]*ipam.Decision{}}
 	states := r.states.read()
@@ -140,11 +204,7 @@ func (r *replica) decide(w *world, most int) {
 		b.decisions[d.Key.String()] = d
 	}
 	w.checkPlan(b)
-	plan := b.plan
-	if w.takeFirst {
-		plan = takeFirst(b)
-	}
-	for _, write := range status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: home, Now: w.now}) {
+	for _, write := range status.Controller(objs, b.plan, problems, status.ControllerOptions{Namespace: home, Now: w.now, Underway: open}) {
 		id := objectID(&write)
 		if r.waiting[id] > 0 {
 			r.waiting[id]--
@@ -153,130 +213,137 @@ func (r *replica) decide(w *world, most int) {
 		r.pending = append(r.pending, write)
 	}
 	r.pending = r.pending[:min(most, len(r.pending))]
-	r.basis = b
+	r.basis, r.recorded = b, false
+	for i := range r.pending {
+		w.bases[string(r.pending[i].Patch)] = b
+	}
 }
 
 func objectID(w *status.Write) string {
 	return fmt.Sprintf("%T %s/%s", w.Object, w.Object.GetNamespace(), w.Object.GetName())
 }
 
-// fate is what happens to a request on its way.
-type fate int
-
-const (
-	arrives fate = iota
-	refused      // never carried out
-	lost         // carried out, but the program does not learn of it
-)
+// record puts the round into the journal and reports whether that took a
+// request.
+func (r *replica) record(w *world, f fate) bool {
+	r.recorded = true
+	before := r.store.requests
+	r.store.fate = f
+	err := r.journal.Commit(context.Background(), r.pending)
+	r.store.fate = arrives
+	switch {
+	case errors.Is(err, journal.ErrLost):
+		r.lost, r.pending = true, nil
+	case err != nil:
+		r.pending = slices.DeleteFunc(r.pending, func(x status.Write) bool { return x.Moves })
+	}
+	return r.store.requests > before
+}
 
 // write carries out one of the requests under way.
 func (r *replica) write(w *world, pick int, f fate) {
-	if len(r.pending) == 0 {
+	if len(r.pending) == 0 || (!r.recorded && r.record(w, f)) || len(r.pending) == 0 {
 		return
 	}
 	i := pick % min(parallel, len(r.pending))
 	write := r.pending[i]
 	r.pending = slices.Delete(slices.Clone(r.pending), i, i+1)
-	err := errRefused
-	if f != refused {
-		err = r.send(w, &write, f == lost)
+	switch obj := write.Object.(type) {
+	case *corev1.Service:
+		after, err := w.carryOut(r, &write, f)
+		if err == nil {
+			r.services.remember(after)
+		}
+		if over := err == nil || errors.Is(err, errNotFound) || errors.Is(err, errRefused); over && write.Moves {
+			r.journal.Close(obj.UID, obj.ResourceVersion)
+		}
+		r.answered(w, &write, pick, err)
+	case *v1beta1.IPAddressPool:
+		r.answered(w, &write, pick, unimportant(f, func() error {
+			after, err := w.patchPool(&write)
+			if err == nil && f == arrives {
+				r.pools.remember(after)
+			}
+			return err
+		}))
+	case *v1beta1.ConfigurationState:
+		r.answered(w, &write, pick, unimportant(f, func() error {
+			after, err := w.patchState(&write)
+			if err == nil && f == arrives {
+				r.states.remember(after)
+			}
+			return err
+		}))
+	default:
+		w.fail("unexpected write to %T", obj)
 	}
+}
+
+// unimportant is a request that moves no address.
+func unimportant(f fate, do func() error) error {
+	switch f {
+	case arrives:
+		return do()
+	case lost:
+		_ = do()
+		return errUnknown
+	}
+	return errRefused
+}
+
+func (r *replica) answered(w *world, write *status.Write, pick int, err error) {
 	switch {
 	case err == nil:
-	case errors.Is(err, errConflict), errors.Is(err, errNotFound), errors.Is(err, errRefused), errors.Is(err, errLost):
-		r.waiting[objectID(&write)] = pick % 4
+	case errors.Is(err, errConflict), errors.Is(err, errNotFound), errors.Is(err, errRefused), errors.Is(err, errUnknown):
+		r.waiting[objectID(write)] = pick % 4
 	default:
 		w.fail("%s: %v", r.name, err)
 	}
 }
 
-// send is a request and its answer.
-func (r *replica) send(w *world, write *status.Write, lose bool) error {
-	var err error
-	learn := func() {}
-	switch obj := write.Object.(type) {
-	case *corev1.Service:
-		key := obj.Namespace + "/" + obj.Name
-		before := w.services.live[key]
-		var after svc
-		if after, err = w.patchService(key, write); err == nil {
-			w.tell("%s writes %s: %v, was %v", r.name, key, assigned(after), assigned(before))
-			w.checkWrite(r.basis, before, after)
-			learn = func() { r.services.remember(after) }
-			if lose && w.reread {
-				learn()
-			}
-		}
-	case *v1beta1.IPAddressPool:
-		var after pool
-		if after, err = w.patchPool(write); err == nil {
-			learn = func() { r.pools.remember(after) }
-		}
-	case *v1beta1.ConfigurationState:
-		var after stat
-		if after, err = w.patchState(write); err == nil {
-			learn = func() { r.states.remember(after) }
-		}
-	default:
-		return fmt.Errorf("unexpected write to %T", obj)
+// abandon is the end of a replica with requests under way.
+func (r *replica) abandon(w *world) {
+	if !r.recorded {
+		return
 	}
-	if err == nil && lose {
-		return errLost
+	for i := range r.pending[:min(parallel, len(r.pending))] {
+		if write := r.pending[i]; write.Moves {
+			w.delay(r, &write)
+		}
 	}
-	if err == nil {
-		learn()
-	}
-	return err
 }
 
-// takeFirst holds back what cannot be given yet: an address that somebody has
-// who is to lose it, until that is seen to have happened.
-func takeFirst(b *reading) ipam.Result {
-	out := ipam.Result{Services: slices.Clone(b.plan.Services), Pools: b.plan.Pools}
-	for i := range out.Services {
-		d := &out.Services[i]
-		var busy []netip.Addr
-		why := ""
-		for _, a := range d.Added {
-			if t, ok := leaving(b, d.Key.String(), a); ok {
-				busy = append(busy, a)
-				why = fmt.Sprintf("%s has not been taken from Service %s yet", a, t)
-			}
-		}
-		if len(busy) == 0 {
-			continue
-		}
-		s := b.services[d.Key.String()]
-		if s.in.policy == lb.RequireDualStack {
-			busy = d.Added // both or nothing
-		}
-		d.Reason = reason.Reason{Code: reason.AddressInUse, Text: why}
-		var pools []string
-		var addrs []netip.Addr
-		for n, a := range d.Addresses {
-			if slices.Contains(busy, a) {
-				continue
-			}
-			addrs = append(addrs, a)
-			d.Reason.Text += "; has " + a.String()
-			if p := d.Pools[min(n, len(d.Pools)-1)]; !slices.Contains(pools, p) {
-				pools = append(pools, p)
-			}
-		}
-		d.Addresses, d.Pools = addrs, pools
-		d.Added = slices.DeleteFunc(slices.Clone(d.Added), func(a netip.Addr) bool { return slices.Contains(busy, a) })
-	}
-	return out
+// delay lets a write to a Service arrive later.
+func (w *world) delay(r *replica, write *status.Write) {
+	w.requests = append(w.requests, func() { _, _ = w.carryOut(r, write, arrives) })
 }
 
-// leaving returns a Service that has a and is not to keep it.
-func leaving(b *reading, other string, a netip.Addr) (string, bool) {
-	for key, t := range b.services {
-		if key != other && slices.Contains(assigned(t), a) && !b.oracle.decided(t, a) {
-			return key, true
-		}
+// carryOut is a write to a Service on its way, and its answer.
+func (w *world) carryOut(r *replica, write *status.Write, f fate) (svc, error) {
+	switch f {
+	case refused:
+		return svc{}, errRefused
+	case dropped:
+		return svc{}, errUnknown
+	case delayed:
+		w.delay(r, write)
+		return svc{}, errUnknown
 	}
-	return "", false
+	key := write.Object.GetNamespace() + "/" + write.Object.GetName()
+	before := w.services.live[key]
+	after, err := w.patchService(key, write)
+	if err != nil {
+		if !errors.Is(err, errConflict) && !errors.Is(err, errNotFound) {
+			w.fail("%s: %v", r.name, err)
+		}
+		return after, err
+	}
+	w.tell("%s writes %s: %v, was %v", r.name, key, assigned(after), assigned(before))
+	w.checkWrite(w.bases[string(write.Patch)], before, after)
+	if f == lost {
+		return svc{}, errUnknown
+	}
+	return after, nil
 }
 
 // release cleans up what is no longer a load balancer, reading live objects as

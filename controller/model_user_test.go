@@ -134,7 +134,7 @@ func (in *svcIntent) setRequest(r dice) {
 }
 
 func (w *world) deleteService(s svc, r dice) {
-	if w.linger && !s.in.deleting && r.one(4) {
+	if !s.in.deleting && r.one(4) {
 		in := *s.in
 		in.deleting = true
 		w.tell("Service %s is being deleted", s.in.key())

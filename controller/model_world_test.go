@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
@@ -22,26 +24,13 @@ type op struct {
 	seed uint64
 }
 
-// faults are what a history may meet beyond lagging caches, refused requests,
-// conflicts, restarts and changes of leader, which are always there. The
-// product does not stand these yet: TestModelGaps shows each of them.
-type faults struct {
-	// early excuses an address that is given in the same round in which it is
-	// taken from another Service, with the giving carried out first.
-	early         bool
-	lose          bool // requests are carried out, but the answer is lost
-	linger        bool // finalizers hold Services that are being deleted
-	staleTakeover bool // a new leader plans before it has seen the old one's writes
-	twoLeaders    bool // both replicas believe that they lead
-}
-
-// remedies are what would close gaps, tried here before the product has them.
-type remedies struct {
-	// takeFirst gives an address only when the reading shows that nobody else
-	// has it who is not to keep it.
-	takeFirst bool
-	// reread reads an object afresh when the answer to a write is lost.
-	reread bool
+// without switches off what keeps addresses apart, to see that the model
+// notices.
+type without struct {
+	fence   bool // every leader has a journal of its own
+	forget  bool // a new leader does not mind what the old one has recorded
+	catchUp bool // a new leader plans from the caches as they are
+	look    bool // nobody looks what has become of a lost request
 }
 
 // weights are how often an operation occurs.
@@ -54,7 +43,7 @@ func weights() []weight {
 	return []weight{
 		{"edit", 150}, {"delete", 25}, {"recreate", 15}, {"retype", 20}, {"announce", 20},
 		{"pool", 50}, {"drop pool", 10}, {"wipe", 1}, {"namespace", 10}, {"drop namespace", 3},
-		{"see", 170}, {"decide", 150}, {"write", 330}, {"restart", 8}, {"lead", 8}, {"settle", 30},
+		{"see", 170}, {"decide", 170}, {"write", 330}, {"late", 20}, {"restart", 8}, {"lead", 10}, {"settle", 30},
 	}
 }
 
@@ -80,37 +69,38 @@ func history(seed uint64, n int) []op {
 
 type world struct {
 	apiServer
-	faults
-	remedies
+	without
 	replicas [2]*replica
-	leader   int
+	// leader has the Lease. The other one may believe so, too: it was paused,
+	// and has not looked.
+	leader int
+	starts int // of replicas
 
 	err     error
 	trace   []string
 	tracing bool
 	reasons map[reason.Code]int
-	// excused notes addresses given to one Service before they were taken from
-	// another.
-	excused map[holders]bool
 }
 
-// holders are an address and two Services, in order.
-type holders struct {
-	addr          netip.Addr
-	first, second string
-}
-
-func held(a netip.Addr, s, t svc) holders {
-	return holders{a, min(s.in.key(), t.in.key()), max(s.in.key(), t.in.key())}
-}
-
-func newWorld(f faults, r remedies) *world {
-	w := &world{faults: f, remedies: r, reasons: map[reason.Code]int{}, excused: map[holders]bool{}}
+func newWorld(without without) *world {
+	w := &world{without: without, reasons: map[reason.Code]int{}}
+	w.journals, w.bases = map[string]*corev1.ConfigMap{}, map[string]*reading{}
 	w.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range w.replicas {
-		w.replicas[i] = newReplica(fmt.Sprintf("replica %d", i), &w.apiServer)
+		w.start(i)
 	}
+	w.replicas[0].leads = true
 	return w
+}
+
+// start starts a replica, in the place of one that has ended. What that one had
+// under way may arrive later.
+func (w *world) start(i int) {
+	if old := w.replicas[i]; old != nil {
+		old.abandon(w)
+	}
+	w.starts++
+	w.replicas[i] = newReplica(fmt.Sprintf("replica %d", i), w)
 }
 
 // run carries out a history until something is wrong.
@@ -142,10 +132,11 @@ func (w *world) do(o op) {
 	if r.one(3) {
 		w.now = w.now.Add(time.Second)
 	}
-	leader := w.replicas[w.leader]
-	if w.twoLeaders {
-		leader = w.replicas[r.IntN(2)]
+	i := w.leader
+	if other := 1 - i; w.replicas[other].leads && r.one(2) {
+		i = other
 	}
+	leader := w.replicas[i]
 	switch o.do {
 	case "see":
 		w.see(r)
@@ -153,19 +144,28 @@ func (w *world) do(o op) {
 		if len(leader.pending) == 0 {
 			w.tell("%s decides", leader.name)
 		}
-		leader.decide(w, pick(r, []int{1, 3, 100, 100}))
+		leader.decide(w, pick(r, []int{1, 3, 100, 100}), r)
 	case "write":
-		w.write(r, leader)
+		leader.write(w, r.IntN(1<<16), w.fate(r))
+	case "late":
+		w.late(r)
 	case "restart":
 		w.tell("%s restarts", leader.name)
-		i := slices.Index(w.replicas[:], leader)
-		w.replicas[i] = newReplica(leader.name, &w.apiServer)
+		w.start(i)
+		w.replicas[i].leads = i == w.leader
 	case "lead":
-		w.lead()
+		w.lead(r)
 	case "settle":
 		w.settle(r)
 	default:
 		w.user(o.do, r)
+	}
+	for i, x := range w.replicas {
+		if x.lost { // and ends
+			w.tell("%s has lost the journal", x.name)
+			w.start(i)
+			w.replicas[i].leads = i == w.leader
+		}
 	}
 }
 
@@ -187,31 +187,47 @@ func (w *world) see(r dice) {
 	}
 }
 
-func (w *world) write(r dice, leader *replica) {
-	f := arrives
-	switch x := r.IntN(20); {
-	case x == 0:
-		f = refused
-	case x == 1 && w.lose:
-		f = lost
+// fate is what happens to a request on its way.
+type fate int
+
+const (
+	arrives fate = iota
+	refused      // never carried out, and the program knows
+	dropped      // never carried out, but the program does not know
+	lost         // carried out, but the program does not know
+	delayed      // carried out later, perhaps; the program does not know
+)
+
+func (w *world) fate(r dice) fate {
+	if x := r.IntN(20); x < int(delayed) {
+		return refused + fate(x)
 	}
-	leader.write(w, r.IntN(1<<16), f)
+	return arrives
 }
 
-// lead makes the other replica lead. The old one ends, as the program does
-// when it loses the lease, and is started again. Its requests under way never
-// arrive, or have arrived: which of them have is up to the operations before.
-func (w *world) lead() {
-	if w.twoLeaders {
+// late lets one of the requests arrive that nobody waits for any more.
+func (w *world) late(r dice) {
+	if len(w.requests) == 0 {
 		return
 	}
-	old := w.replicas[w.leader]
-	w.replicas[w.leader] = newReplica(old.name, &w.apiServer)
-	w.leader = 1 - w.leader
-	next := w.replicas[w.leader]
-	w.tell("%s leads", next.name)
-	if !w.staleTakeover {
-		next.catchUp(&w.apiServer)
+	i := r.IntN(len(w.requests))
+	do := w.requests[i]
+	w.requests = slices.Delete(w.requests, i, i+1)
+	do()
+}
+
+// lead makes the other replica lead. The old one ends, as the program does when
+// it loses the lease, and is started again; or it does not know yet.
+func (w *world) lead(r dice) {
+	old := w.leader
+	w.leader = 1 - old
+	if w.replicas[w.leader].leads { // from long ago: it has ended before
+		w.start(w.leader)
+	}
+	w.replicas[w.leader].leads = true
+	w.tell("%s leads", w.replicas[w.leader].name)
+	if r.one(2) {
+		w.start(old)
 	}
 }
 
@@ -222,35 +238,62 @@ const mostRounds = 8
 // settle lets everybody see everything and finish, and looks at the result.
 func (w *world) settle(r dice) {
 	w.tell("settle")
-	for round := 0; ; round++ {
-		busy := release(w)
-		for i, x := range w.replicas {
-			x.catchUp(&w.apiServer)
-			if i != w.leader && !w.twoLeaders {
-				continue
-			}
-			clear(x.waiting)
-			x.decide(w, 1000)
-			busy += len(x.pending)
-			if round > mostRounds {
-				w.fail("does not settle: %d writes left, the first is %s of %s", len(x.pending), x.pending[0].Patch, objectID(&x.pending[0]))
-			}
-			for len(x.pending) > 0 && w.err == nil {
-				x.write(w, r.IntN(1<<16), arrives)
-			}
+	if other := 1 - w.leader; w.replicas[other].leads {
+		for x := w.replicas[other]; len(x.pending) > 0 && w.err == nil; {
+			x.write(w, r.IntN(1<<16), arrives)
 		}
-		if busy == 0 || w.err != nil {
+		w.start(other)
+	}
+	for len(w.requests) > 0 {
+		w.late(r)
+	}
+	for round := 0; w.err == nil; round++ {
+		for _, x := range w.replicas {
+			x.catchUp(&w.apiServer)
+		}
+		if w.settleRound(r) == 0 {
 			break
+		}
+		if round > mostRounds {
+			x := w.replicas[w.leader]
+			x.decide(w, 1000, r)
+			w.fail("does not settle: %d writes left, the first is %s of %s", len(x.pending), x.pending[0].Patch, objectID(&x.pending[0]))
 		}
 	}
 	if w.err != nil {
 		return
 	}
 	w.checkSettled(w.replicas[w.leader].basis)
-	again := newReplica("a new replica", &w.apiServer)
-	if again.decide(w, 1000); len(again.pending) > 0 {
+	again := newReplica("a new replica", w)
+	again.journal, again.caughtUp = nil, true
+	if again.decide(w, 1000, r); len(again.pending) > 0 {
 		w.fail("settled, but %s writes %s to %s", again.name, again.pending[0].Patch, objectID(&again.pending[0]))
 	}
+}
+
+// settleRound returns how much there was to do.
+func (w *world) settleRound(r dice) int {
+	busy := release(w)
+	if w.replicas[w.leader].lost { // to an old leader that woke up before it took over
+		w.start(w.leader)
+		w.replicas[w.leader].leads = true
+	}
+	x := w.replicas[w.leader]
+	for len(x.pending) > 0 && w.err == nil { // from before
+		x.write(w, r.IntN(1<<16), arrives)
+	}
+	clear(x.waiting)
+	for x.basis = nil; x.basis == nil && w.err == nil && !x.lost; {
+		x.decide(w, 1000, r)
+	}
+	busy += len(x.pending)
+	for len(x.pending) > 0 && w.err == nil {
+		x.write(w, r.IntN(1<<16), arrives)
+	}
+	if x.lost {
+		busy++
+	}
+	return busy
 }
 
 // dice are the random choices of one operation.

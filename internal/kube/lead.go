@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/status"
@@ -25,15 +24,11 @@ import (
 //	record    before a round's writes: name those that move addresses
 //	answered  after each: it is over, or nobody knows
 //	Settle    before the next plan: look at the Services where nobody knows
-//	TakeOver  a new leader finishes what the one before it has recorded
+//	Underway  what the plan has to count with: it may happen yet
+//	TakeOver  a new leader does the same with what the one before it has recorded
 
-const (
-	// recordSize is what the journal holds of a write beside its patch.
-	recordSize = 300
-	// replays is how often a new leader tries to repeat a write.
-	replays    = 5
-	replayWait = 100 * time.Millisecond
-)
+// recordSize is what the journal holds of a write beside its patch.
+const recordSize = 300
 
 // record puts the writes that move addresses into the journal. If it cannot,
 // it returns the others only.
@@ -135,57 +130,16 @@ func (w *Writer) Settle(ctx context.Context) error {
 	return nil
 }
 
-// TakeOver makes this replica the one that may move addresses, and repeats
-// every write that the one before it may have under way: after that it is
-// either carried out or cannot be any more. It may be called again after an
-// error, and after success does nothing.
+// TakeOver makes this replica the one that may move addresses. What the one
+// before it may have under way is Underway from then on. It may be called again
+// after an error, and after success does nothing.
 func (w *Writer) TakeOver(ctx context.Context) error {
 	if w.journal.Taken() {
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if err := w.journal.Take(bounded); err != nil {
-		return err
-	}
-	delay := replayWait
-	for range replays {
-		if w.replay(ctx) || !sleep(ctx, delay) {
-			break
-		}
-		delay *= 2
-	}
-	// What is left stays Underway: plans count with it.
-	return ctx.Err()
-}
-
-// replay sends each recorded write once more and reports whether all are over.
-func (w *Writer) replay(ctx context.Context) bool {
-	open := w.journal.Open()
-	errs := make([]error, len(open))
-	have := make([]*corev1.Service, len(open))
-	w.each(len(open), func(i int) {
-		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-		defer cancel()
-		have[i] = &corev1.Service{}
-		have[i].Namespace, have[i].Name = open[i].Namespace, open[i].Name
-		errs[i] = w.client.PatchStatus(ctx, have[i], types.StrategicMergePatchType, open[i].Patch)
-	})
-	all := true // nothing is to be tried again
-	for i, e := range open {
-		switch err := errs[i]; {
-		case err == nil:
-			w.journal.Close(e.UID, e.Version)
-			w.remember(have[i], false)
-			w.log.Info("finished what another replica had begun", telemetry.KeyService, e.Key().String(), "addresses", e.Addresses)
-		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-			w.journal.Close(e.UID, e.Version) // and the caches will show it as it is
-		default:
-			all = all && over(err)
-			w.log.Warn("cannot finish what another replica had begun", telemetry.KeyService, e.Key().String(), telemetry.KeyError, err)
-		}
-	}
-	return all
+	return w.journal.Take(ctx)
 }
 
 // each calls do for 0 to n-1, some at a time.
