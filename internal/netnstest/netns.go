@@ -157,6 +157,19 @@ func (n *NS) AddAddr(tb testing.TB, name string, prefix netip.Prefix) {
 	n.addAddr(tb, name, prefix, flags)
 }
 
+// AddLocal makes the namespace consider all addresses of a prefix its own.
+func (n *NS) AddLocal(tb testing.TB, name string, prefix netip.Prefix) {
+	tb.Helper()
+	ip := prefix.Addr()
+	route := &netlink.Route{
+		LinkIndex: n.Link(tb, name).Attrs().Index, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		Dst: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), ip.BitLen())},
+	}
+	if err := n.Handle.RouteAdd(route); err != nil {
+		tb.Fatalf("make %v local: %v", prefix, err)
+	}
+}
+
 // AddAddrDAD gives an interface an IPv6 address as a real host does, with duplicate address detection.
 func (n *NS) AddAddrDAD(tb testing.TB, name string, prefix netip.Prefix) {
 	tb.Helper()

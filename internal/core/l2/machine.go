@@ -23,6 +23,9 @@ type Machine struct {
 	targets map[targetKey]*target
 	pass    uint64 // number of the last Set; addresses with an older one are gone
 
+	probesAt time.Time // when the last group of probes begins
+	probes   int       // in that group
+
 	queue     queue
 	suspects  map[*target]struct{} // those that somebody else claims
 	recheckAt time.Time            // not after the first of their times; zero: none

@@ -11,9 +11,26 @@ import (
 // may be a node of the cluster that is about to stop, or a rival that has lost as well.
 const firstAgain = time.Second
 
-// probe begins to ask whether somebody else has the address of a target.
+// Many addresses are not asked for at the same time: if somebody has them all, his answers must fit into the buffer of
+// a socket, which holds less than 300 by default. So probing begins for this many at a time, in this interval.
+const (
+	probeGroup    = 64
+	probeInterval = 10 * time.Millisecond
+)
+
+// probe begins to ask whether somebody else has the address of a target, soon.
 func (m *Machine) probe(now time.Time, t *target) {
+	if now.Sub(m.probesAt) >= probeInterval {
+		m.probesAt, m.probes = now, 0
+	}
+	if m.probes == probeGroup {
+		m.probesAt, m.probes = m.probesAt.Add(probeInterval), 0
+	}
+	m.probes++
 	t.stage, t.step, t.due = probing, 0, now
+	if m.probesAt.After(now) {
+		t.due = m.probesAt
+	}
 	m.queue.put(t)
 }
 
@@ -21,6 +38,7 @@ func (m *Machine) probe(now time.Time, t *target) {
 func (m *Machine) serveProbe(now time.Time, t *target, out []Packet) []Packet {
 	if t.stage == resting {
 		m.probe(now, t)
+		return out
 	}
 	if t.step == m.cfg.Probes {
 		m.prove(now, t)

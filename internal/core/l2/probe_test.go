@@ -293,6 +293,38 @@ func TestProbeUnsent(t *testing.T) {
 	}
 }
 
+// TestProbeMany: the questions for many addresses are spread, so that the answers fit into the buffer of a socket.
+func TestProbeMany(t *testing.T) {
+	t.Parallel()
+	w := manyAddresses(500)
+	for i := range w.Addresses {
+		w.Addresses[i].Probe = true
+	}
+	m := New(prober())
+	m.Set(start, w)
+	var last time.Time
+	recent := map[time.Duration]int{} // questions by hundredths of a second
+	for now := m.Next(); !now.IsZero(); now = m.Next() {
+		for _, p := range m.Tick(now, nil) {
+			if p.SenderIP.IsUnspecified() {
+				recent[now.Sub(start).Truncate(10*ms)]++
+				last = now
+			}
+		}
+	}
+	for at, n := range recent {
+		if n > 3*probeGroup {
+			t.Errorf("%d questions from %v on", n, at)
+		}
+	}
+	if took := last.Sub(start); took > 400*ms {
+		t.Errorf("the last question after %v", took)
+	}
+	if s := m.State(); s.Addresses[999].Phase != PhaseAnnouncing || len(recent) == 0 {
+		t.Errorf("state of the last: %+v", s.Addresses[999])
+	}
+}
+
 // TestProbeAfterPause: a process that stood still gives the others time to answer nevertheless.
 func TestProbeAfterPause(t *testing.T) {
 	t.Parallel()

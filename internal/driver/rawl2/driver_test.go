@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +232,35 @@ func TestProbe(t *testing.T) {
 	for _, ip := range []netip.Addr{vip4, free4, vip6, free6} {
 		ask(t, far, ip)
 		awaitNeighbor(t, far, ip, l.MAC)
+	}
+}
+
+// TestProbeMany: somebody has all of a thousand addresses, and all his answers are heard.
+func TestProbeMany(t *testing.T) {
+	t.Parallel()
+	_, far := cable(t, "probes0")
+	far.AddLocal(t, "lo", netip.MustParsePrefix("198.51.0.0/16"))
+	d := running(t, l2.DefaultConfig())
+	ips := make([]netip.Addr, 1000)
+	for i := range ips {
+		ips[i] = netip.AddrFrom4([4]byte{198, 51, byte(i / 250), byte(i%250 + 1)})
+	}
+	wanted := own(link(t, "probes0"), ips...)
+	for i := range wanted.Addresses {
+		wanted.Addresses[i].Probe = true
+	}
+	d.Set(wanted)
+	awaitState(t, d, func(s l2.State) bool {
+		return !slices.ContainsFunc(s.Addresses, func(a l2.AddressState) bool { return a.Phase == l2.PhaseProbing })
+	})
+	s := d.State()
+	for _, a := range s.Addresses {
+		if a.Phase != l2.PhaseContested || a.GratuitousSent > 0 {
+			t.Errorf("address that the far end has: %+v", a)
+		}
+	}
+	if len(s.Conflicts) != len(ips) {
+		t.Errorf("%d conflicts", len(s.Conflicts))
 	}
 }
 
