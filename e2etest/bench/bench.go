@@ -58,9 +58,8 @@ func groups() []group {
 		},
 		{
 			title: "1,000 Services",
-			names: []string{"alloc_burst_ratio_1000", "controller_rss_mb_1000", "speaker_rss_mb_1000",
-				"arp_reply_ratio_p50", "arp_reply_ratio_p99", "idle_writes_per_minute"},
-			run: thousand,
+			names: []string{"alloc_burst_ratio_1000", "controller_rss_mb_1000", "speaker_rss_mb_1000", "idle_writes_per_minute"},
+			run:   thousand,
 		},
 		{
 			title: "10,000 Services",
@@ -68,6 +67,11 @@ func groups() []group {
 				"controller_rss_mb_10k", "leader_takeover_ms", "leader_takeover_over_lease_ms",
 				"alloc_latency_p50_ms", "alloc_latency_p99_ms", "api_write_p99_ms", "alloc_latency_p99_over_api_ms"},
 			run: tenThousand,
+		},
+		{
+			title: "10,000 addresses at one node",
+			names: []string{"arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k"},
+			run:   tenThousandAddresses,
 		},
 		{
 			title: "1,000 addresses at one node",

@@ -30,7 +30,7 @@ func Targets() []Target {
 		{"alloc_burst_ratio_1000", 1.10},
 		{"controller_rss_mb_1000", 60},
 		{"speaker_rss_mb_1000", 50},
-		{"arp_reply_ratio_p50", 2.5},
+		{"arp_reply_ratio_p50", 2.0},
 		{"arp_reply_ratio_p99", 2.5},
 		{"idle_writes_per_minute", 0},
 		{"plan_ipam_10k_ms", 50},

@@ -66,6 +66,56 @@ func tenThousand(ctx context.Context, o Options) ([]Result, error) {
 	return append(rs, more...), err
 }
 
+// manyServed makes node1 the owner of all addresses. One Pod is enough for an address to be announced.
+const manyServed = `
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: load, namespace: %[1]s}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec:
+      containers: [{name: server, image: example/server}]
+`
+
+// tenThousandAddresses measures one speaker that answers for 10,000 addresses. kube-proxy is stopped, as above: nothing is sent
+// to the addresses.
+func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
+	c, err := up(ctx, o, lab.Options{Nodes: 1, Subnet: netip.MustParsePrefix("10.60.0.0/16")})
+	if err != nil {
+		return nil, err
+	}
+	defer c.down(ctx)
+	if err := c.apply(ctx, fmt.Sprintf(manyManifests+manyServed, o.Namespace)); err != nil {
+		return nil, err
+	}
+	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
+		return nil, err
+	}
+	if err := c.stopProxies(ctx, o); err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, manyLimit)
+	defer cancel()
+	if _, err := c.burst(limited, o, o.Many, "server"); err != nil {
+		return nil, err
+	}
+	return measureAll(ctx, o, c, []measurement{
+		{o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99"), arpReplies},
+		{o.wantsAny("speaker_rss_mb_10k"), func(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+			mb, err := resident(ctx, c.Lab, programs(o)["speaker"])
+			return []Result{{"speaker_rss_mb_10k", mb, "MB"}}, err
+		}},
+	})
+}
+
 // measurement is one of those that share a lab.
 type measurement struct {
 	wanted bool

@@ -23,7 +23,7 @@ const (
 	// owner is the one node that may announce, so that it owns all the addresses, and its kernel has the address to compare with.
 	ownerNode  = "node1"
 	readyLimit = 2 * time.Minute
-	restLimit  = 3 * time.Minute
+	restLimit  = 5 * time.Minute
 	manyLimit  = 5 * time.Minute
 	downLimit  = 30 * time.Second
 	arpRounds  = 4000
@@ -128,7 +128,6 @@ func thousand(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	more, err := measureAll(ctx, o, c, []measurement{
-		{o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99"), arpReplies},
 		{o.wantsAny("idle_writes_per_minute"), idle},
 		{o.wantsAny("controller_rss_mb_1000", "speaker_rss_mb_1000"), memory},
 	})
@@ -137,8 +136,8 @@ func thousand(ctx context.Context, o Options) ([]Result, error) {
 
 func (c *cluster) serversReady(ctx context.Context) error {
 	out, _, err := c.Kubectl(ctx, nil, "get", "deployment", "server", "-o", "jsonpath={.status.availableReplicas}")
-	if err != nil || string(out) != "2" {
-		return fmt.Errorf("%q of 2 Pods are available: %w", out, orNotYet(err))
+	if err != nil || string(out) == "" || string(out) == "0" {
+		return fmt.Errorf("%q Pods are available: %w", out, orNotYet(err))
 	}
 	return nil
 }
@@ -174,7 +173,10 @@ func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 		})
 		return took, err
 	}
-	if err := wait(ctx, readyLimit, func(context.Context) error { _, err := ask(owned); return err }); err != nil {
+	if err := c.atRestFor(ctx, 3*time.Second); err != nil {
+		o.say("it does not come to rest: %v", err)
+	}
+	if err := wait(ctx, manyLimit, func(context.Context) error { _, err := ask(owned); return err }); err != nil {
 		return nil, err
 	}
 	sequence := make([]netip.Addr, 0, 2*arpRounds)
