@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -63,6 +64,7 @@ type Controller struct {
 	writer  writer
 	direct  client.Client // not cached
 	guard   *guard
+	memory  *memory
 
 	leading atomic.Bool
 	applied atomic.Bool // this replica has carried out a plan
@@ -85,6 +87,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 	c := &Controller{opts: o, log: log, metrics: telemetry.NewControllerMetrics()}
 	loop := kube.NewLoop(kube.LoopOptions{Sync: c.paced, Logger: log})
 	gone := newReleaser(log)
+	c.memory = newMemory(o.RememberAddresses, nil, log)
 	cluster, err := kube.New(kube.Options{
 		Config:      cfg,
 		Namespace:   o.Namespace,
@@ -92,8 +95,11 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		EventSource: api.EventSourceController,
 		UserAgent:   "herald-controller",
 		Changed:     loop.Poke,
-		ServiceGone: gone.add,
-		Logger:      log,
+		ServiceGone: func(svc *corev1.Service) {
+			gone.add(svc)
+			c.memory.add(svc)
+		},
+		Logger: log,
 	})
 	if err != nil {
 		return err
@@ -103,7 +109,9 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		return fmt.Errorf("make the client: %w", err)
 	}
 	c.cluster = cluster
-	c.writer = cluster.NewWriter(c.metrics.Client, log, cluster.NewJournal(holder()))
+	records := cluster.NewJournal(holder())
+	c.writer = cluster.NewWriter(c.metrics.Client, log, records)
+	c.memory.store = records
 	c.guard = &guard{client: c.direct, log: log}
 	r, err := newReplica(cluster.Connection(), o, c.direct, log)
 	if err != nil {
@@ -258,6 +266,7 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	snap, problems := snapshot.Build(objs, snapshot.Options{
 		Namespace: c.opts.Namespace, LBClass: c.opts.LBClass, FrozenPools: frozen,
+		Remembered: c.memory.recall(objs.Services, begun),
 	})
 	plan := ipam.Plan(snap)
 	at := time.Now()

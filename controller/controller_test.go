@@ -85,6 +85,7 @@ func newController(t *testing.T, f *fakeCluster, objs ...client.Object) *Control
 	return &Controller{
 		opts: Options{Namespace: ns}, log: discard(), metrics: telemetry.NewControllerMetrics(),
 		cluster: f, writer: f, direct: direct, guard: &guard{client: direct, log: discard()},
+		memory: newMemory(0, nil, discard()),
 	}
 }
 

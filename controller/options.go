@@ -5,6 +5,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Options are the settings of a controller. cmd/controller fills them from
@@ -19,6 +20,10 @@ type Options struct {
 	// MLSecretName is the Secret with the key that encrypts gossip. The
 	// controller makes it when it is missing. Empty: it makes none.
 	MLSecretName string
+	// RememberAddresses is how long a Service that was deleted gets the same
+	// addresses again if it is created anew, unless somebody else needs them.
+	// 0: nothing is remembered.
+	RememberAddresses time.Duration
 
 	// Port serves /metrics and /debug/plan; 0 turns it off.
 	Port int
@@ -33,6 +38,9 @@ func (o *Options) validate() error {
 	var errs []error
 	if o.Namespace == "" {
 		errs = append(errs, errors.New("--namespace (or METALLB_NAMESPACE) is required: the namespace of Herald"))
+	}
+	if o.RememberAddresses < 0 {
+		errs = append(errs, fmt.Errorf("--remember-addresses %v is negative: give a duration such as 10m, or 0 to turn it off", o.RememberAddresses))
 	}
 	port := func(flag string, p int) {
 		if p < 0 || p > 65535 {

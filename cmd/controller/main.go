@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
@@ -92,6 +93,7 @@ func command() *cobra.Command {
 	f.StringVar(&o.Namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of Herald and of its configuration objects [METALLB_NAMESPACE]")
 	f.StringVar(&o.LBClass, "lb-class", "", "serve only Services with this spec.loadBalancerClass (default: only Services without one)")
 	f.StringVar(&o.MLSecretName, "ml-secret-name", os.Getenv("METALLB_ML_SECRET_NAME"), "Secret with the key of gossip, made when it is missing (default: none is made) [METALLB_ML_SECRET_NAME]")
+	f.DurationVar(&o.RememberAddresses, "remember-addresses", 10*time.Minute, "how long a deleted Service that is created anew gets the same addresses, unless others need them; 0 turns it off")
 	f.StringVar(&logLevel, "log-level", "info", "all, debug, info, warn, error or none")
 	f.IntVar(&o.Port, "port", 9120, "port of /metrics and /debug/plan; 0 turns it off")
 	f.IntVar(&o.HealthProbePort, "health-probe-port", 17472, "port of /healthz and /readyz; 0 turns it off")
