@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -212,7 +213,48 @@ func TestConnectionsAreShared(t *testing.T) {
 	if err != nil || a != b {
 		t.Errorf("two clients for one group and version (error %v)", err)
 	}
-	if _, _, err := c.connections.toKindOf(&metav1.PartialObjectMetadata{}); err == nil {
+	if _, _, err := c.connections.toKindOf(&appsv1.Deployment{}); err == nil {
 		t.Error("a client for a kind that is not in the scheme")
+	}
+}
+
+func TestClientUpdate(t *testing.T) {
+	t.Parallel()
+	c, w := testClient(t, http.StatusOK, `{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"j","namespace":"herald","resourceVersion":"8"},"data":{"a":"b"}}`)
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "herald", Name: "j", ResourceVersion: "7"}, Data: map[string]string{"old": "entry"}}
+	if err := c.Update(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	wantRequest(t, w, "PUT /api/v1/namespaces/herald/configmaps/j"+fmt.Sprintf(typed, protobufType, protobufType))
+	if diff := cmp.Diff(map[string]string{"a": "b"}, m.Data); diff != "" || m.ResourceVersion != "8" {
+		t.Errorf("version %s, data (-want +got):\n%s", m.ResourceVersion, diff)
+	}
+}
+
+func TestListPresent(t *testing.T) {
+	t.Parallel()
+	c, w := testClient(t, http.StatusOK, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"8"},
+"items":[{"metadata":{"name":"a","uid":"u1","resourceVersion":"3"}},{"metadata":{"name":"b","uid":"u2","resourceVersion":"7"}}]}`)
+	cluster := &Cluster{namespace: "herald", connections: c.connections, client: c}
+	kinds := ControllerKinds()
+	for _, k := range kinds {
+		if k.resource != "services" && k.resource != "ipaddresspools" {
+			continue
+		}
+		got, err := cluster.listPresent(t.Context(), k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := present{version: "8", versions: map[types.UID]string{"u1": "3", "u2": "7"}}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(present{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", k, diff)
+		}
+	}
+	const as = ` type "" accept "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"`
+	if diff := cmp.Diff([]string{
+		"GET /api/v1/services?fieldSelector=spec.type%3DLoadBalancer&limit=500" + as,
+		"GET /apis/metallb.io/v1beta1/namespaces/herald/ipaddresspools?limit=500" + as,
+	}, w.requests); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }

@@ -29,6 +29,7 @@ import (
 // fakeAPI answers each request after a while.
 type fakeAPI struct {
 	takes time.Duration
+	live  string // version of every object
 
 	mu      sync.Mutex // guards everything below
 	fail    map[string]error
@@ -37,8 +38,16 @@ type fakeAPI struct {
 	most    int
 }
 
-func (f *fakeAPI) Get(context.Context, types.NamespacedName, snapshot.Object) error {
-	return f.request("get")
+func (f *fakeAPI) Get(_ context.Context, name types.NamespacedName, obj snapshot.Object) error {
+	if err := f.request("get"); err != nil {
+		return err
+	}
+	if f.live == "" {
+		return apierrors.NewNotFound(schema.GroupResource{}, name.Name)
+	}
+	obj.SetUID(types.UID("uid-" + name.Name))
+	obj.SetResourceVersion(f.live)
+	return nil
 }
 
 func (f *fakeAPI) Create(_ context.Context, obj snapshot.Object) error {
