@@ -26,6 +26,13 @@ func kubeCommands() map[string]command {
 				return s.kubectl(ctx, args...)
 			},
 		},
+		"heraldctl": {
+			usage: "ARGS...",
+			help:  "Run heraldctl as administrator.",
+			run: func(ctx context.Context, s *session, args []string) (string, error) {
+				return s.exec(ctx, "cp", append([]string{filepath.Join(s.opts.Root, "bin", "heraldctl")}, args...)...)
+			},
+		},
 		"apply": {
 			usage: "[KUBECTL-FLAGS...] FILE...",
 			help:  "kubectl apply for files of this archive, or of config/samples.",
