@@ -84,8 +84,8 @@ func (p *TCP) Run(ctx context.Context) error {
 			if err != nil && !errors.Is(err, unix.EINTR) {
 				return os.NewSyscallError("epoll_wait", err)
 			}
-			p.finish(open, events[:max(n, 0)], time.Now())
-			p.expire(open, time.Now())
+			p.finish(ep, open, events[:max(n, 0)], time.Now())
+			p.expire(ep, open, time.Now())
 		}
 		return nil
 	})
@@ -143,7 +143,7 @@ func (p *TCP) Failed() int {
 	return p.failed
 }
 
-func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.Time) {
+func (p *TCP) finish(ep int, open map[int]time.Time, events []unix.EpollEvent, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ev := range events {
@@ -158,17 +158,23 @@ func (p *TCP) finish(open map[int]time.Time, events []unix.EpollEvent, now time.
 		default:
 			p.failed++
 		}
-		delete(open, fd)
-		_ = unix.Close(fd)
+		forget(ep, open, fd)
 	}
 }
 
-func (p *TCP) expire(open map[int]time.Time, now time.Time) {
+// forget closes a connection. It takes it out of epoll itself: a process that was forked just now, and has not executed its program
+// yet, has the socket open too, and the events would go on.
+func forget(ep int, open map[int]time.Time, fd int) {
+	delete(open, fd)
+	_ = unix.EpollCtl(ep, unix.EPOLL_CTL_DEL, fd, nil)
+	_ = unix.Close(fd)
+}
+
+func (p *TCP) expire(ep int, open map[int]time.Time, now time.Time) {
 	for fd, begun := range open {
 		if now.Sub(begun) > p.timeout {
 			p.fail()
-			delete(open, fd)
-			_ = unix.Close(fd)
+			forget(ep, open, fd)
 		}
 	}
 }

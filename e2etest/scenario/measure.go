@@ -27,8 +27,8 @@ func measureCommands() map[string]command {
 			run:   answered,
 		},
 		"gap": {
-			usage: "[-max TIME]",
-			help:  "End measure, and print the longest time between two accepted connections, also as $gap. Fails if it is longer than -max.",
+			usage: "[-max TIME] [-failed N]",
+			help:  "End measure, and print the longest time between two accepted connections, also as $gap. Fails if it is longer than -max, or if more than N connections were refused or not accepted within half a second.",
 			run:   gap,
 		},
 	}
@@ -95,7 +95,7 @@ func answered(ctx context.Context, s *session, args []string) (string, error) {
 }
 
 func gap(_ context.Context, s *session, args []string) (string, error) {
-	f, rest, err := flags(args, "max")
+	f, rest, err := flags(args, "max", "failed")
 	if err != nil || len(rest) != 0 {
 		return "", errors.Join(err, fmt.Errorf("unexpected %q", rest))
 	}
@@ -110,7 +110,7 @@ func gap(_ context.Context, s *session, args []string) (string, error) {
 	tried, accepted, refused := m.Counts()
 	longest := m.Longest().Duration().Round(time.Millisecond)
 	s.script.Setenv("gap", longest.String())
-	out := fmt.Sprintf("longest gap %v; of %d connections %d were accepted and %d refused\n", longest, tried, accepted, refused)
+	out := fmt.Sprintf("longest gap %v; of %d connections %d were accepted and %d refused; %d failed\n", longest, tried, accepted, refused, m.Failed())
 	fmt.Fprintf(s.opts.Trace, "        %s", out)
 	if v, ok := f["max"]; ok {
 		limit, err := time.ParseDuration(v)
@@ -119,6 +119,15 @@ func gap(_ context.Context, s *session, args []string) (string, error) {
 		}
 		if longest > limit {
 			return out, fmt.Errorf("%s, want at most %v", out, limit)
+		}
+	}
+	if v, ok := f["failed"]; ok {
+		limit, err := strconv.Atoi(v)
+		if err != nil {
+			return out, fmt.Errorf("-failed: %w", err)
+		}
+		if m.Failed() > limit {
+			return out, fmt.Errorf("%s, want at most %d failed", out, limit)
 		}
 	}
 	return out, nil
