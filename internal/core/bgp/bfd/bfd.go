@@ -48,6 +48,13 @@ func (k Key) String() string {
 	return s
 }
 
+// Normal returns the key by which a session is known afterwards: an IPv4 address that is written as an IPv6 address is an
+// IPv4 address.
+func (k Key) Normal() Key {
+	k.Peer, k.Source = k.Peer.Unmap(), k.Source.Unmap()
+	return k
+}
+
 // Compare orders keys.
 func (k Key) Compare(o Key) int {
 	hops := 0

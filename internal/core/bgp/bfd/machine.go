@@ -57,8 +57,7 @@ func (m *Machine) Set(now time.Time, wanted []Session) {
 	m.advance(now)
 	m.pass++
 	for i := range wanted {
-		key := wanted[i].Key
-		key.Peer, key.Source = key.Peer.Unmap(), key.Source.Unmap()
+		key := wanted[i].Normal()
 		s := m.sessions[key]
 		if s == nil {
 			s = m.create(key)
@@ -289,6 +288,13 @@ func (m *Machine) sent(s *session) {
 	s.sentAt = m.clock
 	if s.interval > 0 {
 		s.txAt = m.clock.add(m.jitter(s))
+	}
+}
+
+// Unsent says that a packet that Take returned could not be sent. That is as if it were lost on the way.
+func (m *Machine) Unsent(key Key) {
+	if s := m.sessions[key]; s != nil {
+		s.counters.Sent--
 	}
 }
 
