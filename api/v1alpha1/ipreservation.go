@@ -17,11 +17,11 @@ import (
 // +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`,description="held/wanted"
 // +kubebuilder:printcolumn:name="In Use",type=integer,JSONPath=`.status.inUse`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.status.addressList`
-// +kubebuilder:printcolumn:name="Pool",type=string,JSONPath=`.spec.pool`,priority=1
 // +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].reason`
-// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Pool",type=string,JSONPath=`.spec.pool`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].message`,priority=1
 type IPReservation struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard metadata of an object.

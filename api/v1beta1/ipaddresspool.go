@@ -14,11 +14,11 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
 // +kubebuilder:printcolumn:name="Used IPv4",type=string,JSONPath=`.status.usedIPv4`,description="assigned/total"
 // +kubebuilder:printcolumn:name="Used IPv6",type=string,JSONPath=`.status.usedIPv6`,description="assigned/total"
-// +kubebuilder:printcolumn:name="Reserved IPv4",type=integer,JSONPath=`.status.reservedIPv4`,priority=1
-// +kubebuilder:printcolumn:name="Reserved IPv6",type=integer,JSONPath=`.status.reservedIPv6`,priority=1
 // +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].message`,priority=1
+// +kubebuilder:printcolumn:name="Reserved IPv4",type=integer,JSONPath=`.status.reservedIPv4`,priority=1
+// +kubebuilder:printcolumn:name="Reserved IPv6",type=integer,JSONPath=`.status.reservedIPv6`,priority=1
 type IPAddressPool struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard metadata of an object.

@@ -33,9 +33,15 @@ func (s suite) columns(t *testing.T) {
 	}{
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: p}, spec: {addresses: [192.0.2.0/28, "2001:db8::/124"]}}`,
-			`{usedIPv4: 3/16, usedIPv6: 1/16, ` + valid + `}`,
-			"Name, Auto Assign, Avoid Buggy IPs, Addresses, Used IPv4, Used IPv6, Valid, Reason | Message",
-			`p, true, false, ["192.0.2.0/28","2001:db8::/124"], 3/16, 1/16, True, Valid | used`,
+			`{usedIPv4: 3/16, usedIPv6: 1/16, reservedIPv4: 2, ` + valid + `}`,
+			"Name, Auto Assign, Avoid Buggy IPs, Addresses, Used IPv4, Used IPv6, Valid, Reason | Message, Reserved IPv4, Reserved IPv6",
+			`p, true, false, ["192.0.2.0/28","2001:db8::/124"], 3/16, 1/16, True, Valid | used, 2, <nil>`,
+		},
+		{
+			`{apiVersion: heraldlb.io/v1alpha1, kind: IPReservation, metadata: {name: webs}, spec: {pool: main, ipv4: 2, services: [web]}}`,
+			`{held: 2/2, inUse: 1, addressList: 192.0.2.1 192.0.2.2, ` + valid + `}`,
+			"Name, Held, In Use, Addresses, Valid, Reason, Age | Pool, Message",
+			"webs, 2/2, 1, 192.0.2.1 192.0.2.2, True, Valid, * | main, used",
 		},
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: l}, spec: {ipAddressPools: [a], interfaces: [eth0], ipAddressPoolSelectors: [{matchLabels: {a: b}}]}}`,
