@@ -4,6 +4,7 @@ package speaker
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 
 	"golang.org/x/sync/errgroup"
@@ -43,7 +44,14 @@ type detector struct {
 	gossiper
 	watcher watcher
 	events  chan gossip.Event
+
+	members int // alive; belongs to the goroutine that hears the watcher
 }
+
+// meetings is with how many others, on average, a node exchanges states that
+// returns from the dead, and with how many of those that return at once. What
+// they know gets to all by gossip.
+const meetings = 32
 
 func newDetector(g gossiper, w watcher) *detector {
 	return &detector{gossiper: g, watcher: w, events: make(chan gossip.Event, 64)}
@@ -93,10 +101,12 @@ func (d *detector) hearWatcher(ctx context.Context, e heartbeat.Event) {
 	switch e.Kind {
 	case heartbeat.Up:
 		d.pass(ctx, gossip.Event{Kind: gossip.MemberUp, Node: e.Node, Addr: e.Addr})
-		if e.Returned {
+		d.members++
+		if e.Returned && rand.IntN(d.members) < meetings {
 			d.Meet(e.Addr)
 		}
 	case heartbeat.Down:
+		d.members--
 		d.pass(ctx, gossip.Event{Kind: gossip.MemberDown, Node: e.Node, Addr: e.Addr, Left: e.Left})
 	case heartbeat.Found:
 		d.Meet(e.Addr)

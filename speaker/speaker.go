@@ -37,6 +37,7 @@ import (
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/liveness"
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/driver/heartbeat"
@@ -157,6 +158,10 @@ func (s *speaker) connect() error {
 
 	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
 	s.metrics.AddBGP(routers.State)
+	s.metrics.AddSpeakers(func() (liveness.State, telemetry.Heartbeats) {
+		now := s.heartbeats.State()
+		return now.State, telemetry.Heartbeats(now.Counts)
+	})
 	owning := ownership.Config{Self: s.self, BalanceInterval: s.opts.L2BalanceInterval}
 	s.engine = newEngine(owning, answers, members, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
 	passwords := newSecrets(s.readSecret)
