@@ -15,6 +15,9 @@ const addressesLong = `Lists the addresses that Services have: whose they are, t
 has all it asks for without a break (the condition heraldlb.io/Allocated; an address replaced at once by
 another does not change it), and the node that answers for them (its ServiceL2Status).
 
+Addresses that an IPReservation holds are listed, too, with "-" for the Service while nobody uses them.
+-o wide says how much of its quota the namespace has used (spec.quotas of the pool).
+
 A shared address is listed once for each of its Services. "-" is: none, or not known. All namespaces are
 listed unless -n names one.`
 

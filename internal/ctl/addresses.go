@@ -20,12 +20,13 @@ import (
 	"github.com/heraldlb/herald/internal/core/lb"
 )
 
-// Address is an address that a Service has. One that is shared is listed once
-// for each of its Services.
+// Address is an address that a Service has, or that is reserved. One that is
+// shared is listed once for each of its Services.
 type Address struct {
 	Address   netip.Addr `json:"address"`
 	Namespace string     `json:"namespace"`
-	Service   string     `json:"service"`
+	// Service is empty for a reserved address that nobody uses.
+	Service string `json:"service,omitempty"`
 	// Pool is empty if the pool is not known.
 	Pool string `json:"pool,omitempty"`
 	// Since is the transition time of the condition heraldlb.io/Allocated while
@@ -37,6 +38,12 @@ type Address struct {
 	Nodes      []string `json:"nodes,omitempty"`
 	Interfaces []string `json:"interfaces,omitempty"`
 	SharingKey string   `json:"sharingKey,omitempty"`
+	// Reservation is the IPReservation that holds the address, as
+	// namespace/name. It may be for other Services, if this one had it before.
+	Reservation string `json:"reservation,omitempty"`
+	// Quota is what the namespace holds of the pool and family, and may hold,
+	// as used/limit; empty if it is not limited.
+	Quota string `json:"quota,omitempty"`
 	// Announced is the reason of the condition heraldlb.io/Announced.
 	Announced string `json:"announced,omitempty"`
 }
@@ -62,6 +69,11 @@ func (v *View) Addresses(f Filter) ([]Address, error) {
 			}
 		}
 	}
+	for _, a := range v.unused() {
+		if (f.Namespace == "" || a.Namespace == f.Namespace) && (f.Pool == "" || a.Pool == f.Pool) {
+			out = append(out, a)
+		}
+	}
 	if !known {
 		return nil, fmt.Errorf("there is no IPAddressPool %q in namespace %s: %s", f.Pool, v.cluster.Namespace, v.poolNames())
 	}
@@ -78,6 +90,10 @@ func (v *View) address(svc *lb.Service, i int, pool string) Address {
 		Service:    svc.Key.Name,
 		Pool:       pool,
 		SharingKey: svc.SharingKey,
+		Quota:      v.quota(pool, svc.Key.Namespace, lb.FamilyOf(svc.Assigned[i])),
+	}
+	if h := v.holding(a.Address); h != nil {
+		a.Reservation = h.Key.String()
 	}
 	obj := v.cluster.service(svc.Key)
 	if c := condition(obj, api.ConditionAllocated); c != nil && c.Status == metav1.ConditionTrue {
@@ -151,10 +167,14 @@ func addressTable(w io.Writer, list []Address, wide bool) error {
 		}
 		fmt.Fprintln(t, strings.Join(narrow, "\t"))
 	}
-	row([]string{"ADDRESS", "SERVICE", "POOL", "SINCE", "NODE"}, []string{"INTERFACES", "SHARING KEY", "ANNOUNCED"})
+	row([]string{"ADDRESS", "SERVICE", "POOL", "SINCE", "NODE", "RESERVED"}, []string{"INTERFACES", "SHARING KEY", "ANNOUNCED", "QUOTA"})
 	for _, a := range list {
-		row([]string{a.Address.String(), a.Namespace + "/" + a.Service, orDash(a.Pool), orDash(a.Since), orDash(strings.Join(a.Nodes, ","))},
-			[]string{orDash(strings.Join(a.Interfaces, ",")), orDash(a.SharingKey), orDash(a.Announced)})
+		service := "-"
+		if a.Service != "" {
+			service = a.Namespace + "/" + a.Service
+		}
+		row([]string{a.Address.String(), service, orDash(a.Pool), orDash(a.Since), orDash(strings.Join(a.Nodes, ",")), orDash(a.Reservation)},
+			[]string{orDash(strings.Join(a.Interfaces, ",")), orDash(a.SharingKey), orDash(a.Announced), orDash(a.Quota)})
 	}
 	return t.Flush()
 }

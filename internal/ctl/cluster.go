@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -48,6 +49,7 @@ type Cluster struct {
 	BFDProfiles       []*v1beta1.BFDProfile        `json:"bfdProfiles,omitempty"`
 	Communities       []*v1beta1.Community         `json:"communities,omitempty"`
 	L2Statuses        []*v1beta1.ServiceL2Status   `json:"serviceL2Statuses,omitempty"`
+	Reservations      []*v1alpha1.IPReservation    `json:"ipReservations,omitempty"`
 }
 
 // Program is a Pod of Herald.
@@ -77,6 +79,7 @@ func (c *Cluster) objects() snapshot.Objects {
 		BFDProfiles:       c.BFDProfiles,
 		Communities:       c.Communities,
 		L2Statuses:        c.L2Statuses,
+		Reservations:      c.Reservations,
 	}
 }
 

@@ -126,6 +126,7 @@ func (t *tale) tell() {
 	t.section("It asks for", asks(t.svc)...)
 	t.section("Its address", address...)
 	t.pools()
+	t.reservations()
 	if len(t.svc.Assigned) > 0 {
 		t.section("Who answers for it", announced.lines...)
 	}
@@ -204,7 +205,7 @@ func (t *tale) address() []string {
 func (t *tale) why() string {
 	r := t.d.Reason
 	switch r.Code {
-	case reason.NoPoolFits, reason.PoolsExhausted, reason.DualStackUnavailable:
+	case reason.NoPoolFits, reason.PoolsExhausted, reason.DualStackUnavailable, reason.QuotaExceeded:
 		info, _ := reason.Lookup(r.Code)
 		meaning, _, _ := strings.Cut(info.Meaning, ". ")
 		return string(r.Code) + ": " + strings.TrimSuffix(meaning, ".")

@@ -33,7 +33,7 @@ func (v *View) considered(svc *lb.Service) []poolLine {
 	}
 	out := make([]poolLine, 0, len(pools))
 	for i := range pools {
-		out = append(out, poolLine{name: pools[i].Name, used: v.used(pools[i].Name), text: v.poolText(svc, &pools[i])})
+		out = append(out, poolLine{name: pools[i].Name, used: v.usedFor(svc, pools[i].Name), text: v.poolText(svc, &pools[i])})
 	}
 	return out
 }
@@ -121,6 +121,7 @@ func (v *View) whatIf(svc *lb.Service, p *lb.Pool) ipam.Decision {
 // used is "3/16 IPv4, 0/4 IPv6 used", as planned.
 func (v *View) used(pool string) string {
 	var parts []string
+	var reserved int64
 	for _, u := range v.ipam.Pools {
 		if u.Name != pool {
 			continue
@@ -136,10 +137,15 @@ func (v *View) used(pool string) string {
 			default:
 				parts = append(parts, fmt.Sprintf("%d/%d %s", f.Assigned, f.Total, f.name))
 			}
+			reserved += f.Reserved
 		}
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	return strings.Join(parts, ", ") + " used"
+	text := strings.Join(parts, ", ") + " used"
+	if reserved > 0 {
+		text += fmt.Sprintf(", %d reserved", reserved)
+	}
+	return text
 }

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -51,6 +52,7 @@ const (
 	pathCore      = "/api/v1"
 	pathDiscovery = "/apis/discovery.k8s.io/v1"
 	pathBeta1     = "/apis/" + api.GroupMetalLB + "/v1beta1"
+	pathHerald    = "/apis/" + api.GroupHerald + "/v1alpha1"
 	pathBeta2     = "/apis/" + api.GroupMetalLB + "/v1beta2"
 
 	defaultNamespace = "metallb-system"
@@ -72,6 +74,7 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 	c.BFDProfiles = stripped(list[*v1beta1.BFDProfile](r, pathBeta1, c.Namespace, "bfdprofiles", nil), stripBFDProfile)
 	c.Communities = stripped(list[*v1beta1.Community](r, pathBeta1, c.Namespace, "communities", nil), stripCommunity)
 	c.L2Statuses = stripped(list[*v1beta1.ServiceL2Status](r, pathBeta1, c.Namespace, "servicel2statuses", nil), stripL2Status)
+	r.reservations()
 	r.programs()
 	if r.err != nil {
 		return nil, r.err
@@ -147,6 +150,20 @@ func (r *reader) services(also lb.ServiceKey) {
 		return !ours[lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}]
 	})
 	c.EndpointSlices = stripped(eps, stripEndpointSlice)
+}
+
+// reservations reads those of all namespaces. Who may not see them learns
+// everything else.
+func (r *reader) reservations() {
+	if r.err != nil {
+		return
+	}
+	list := list[*v1alpha1.IPReservation](r, pathHerald, "", "ipreservations", nil)
+	if apierrors.IsForbidden(r.err) {
+		r.err = nil
+		r.note("IPReservations may not be listed, so what is said here does not count with reserved addresses.")
+	}
+	r.cluster.Reservations = stripped(list, stripReservation)
 }
 
 // programs finds Herald's Pods and the flags they run with. Who may not see
@@ -229,8 +246,8 @@ func list[T snapshot.Object](r *reader, path, namespace, resource string, params
 		if err == nil {
 			err = json.Unmarshal(data, &page)
 		}
-		if apierrors.IsNotFound(err) && strings.Contains(path, api.GroupMetalLB) {
-			r.note("The kind %s.%s is not installed: install Herald's CustomResourceDefinitions.", resource, api.GroupMetalLB)
+		if group := groupOf(path); apierrors.IsNotFound(err) && group != "" {
+			r.note("The kind %s.%s is not installed: install Herald's CustomResourceDefinitions.", resource, group)
 			return nil
 		}
 		if err != nil {
@@ -243,6 +260,16 @@ func list[T snapshot.Object](r *reader, path, namespace, resource string, params
 		}
 		q.Set("continue", page.Metadata.Continue)
 	}
+}
+
+// groupOf is the group of Herald's kinds in a path; empty for other kinds.
+func groupOf(path string) string {
+	for _, g := range []string{api.GroupMetalLB, api.GroupHerald} {
+		if strings.HasPrefix(path, "/apis/"+g+"/") {
+			return g
+		}
+	}
+	return ""
 }
 
 // fail keeps the first error, with the way out.

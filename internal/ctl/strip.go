@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -127,6 +128,14 @@ func stripCommunity(c *v1beta1.Community) *v1beta1.Community {
 
 func stripL2Status(s *v1beta1.ServiceL2Status) *v1beta1.ServiceL2Status {
 	return &v1beta1.ServiceL2Status{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
+}
+
+func stripReservation(r *v1alpha1.IPReservation) *v1alpha1.IPReservation {
+	out := &v1alpha1.IPReservation{ObjectMeta: meta(r.ObjectMeta), Spec: r.Spec}
+	for _, a := range r.Status.Addresses {
+		out.Status.Addresses = append(out.Status.Addresses, v1alpha1.ReservedAddress{Address: a.Address, LastUsedBy: a.LastUsedBy})
+	}
+	return out
 }
 
 // stripped sorts the objects by namespace and name and keeps what strip keeps

@@ -175,6 +175,9 @@ func format(r ipam.Result) string {
 	formatReservations(&b, r)
 	for _, u := range r.Pools {
 		fmt.Fprintf(&b, "pool %s: %d Services%s%s\n", u.Name, u.Services, countText("IPv4", u.IPv4), countText("IPv6", u.IPv6))
+		for _, q := range u.Quotas {
+			fmt.Fprintf(&b, "  quota of %s: %s %d of %d\n", q.Namespace, q.Family, q.Used, q.Limit)
+		}
 	}
 	return b.String()
 }

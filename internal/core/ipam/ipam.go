@@ -161,6 +161,17 @@ type Usage struct {
 	Services int // Services that have an address from the pool
 	IPv4     Count
 	IPv6     Count
+	// Quotas says what limited namespaces hold of the pool, by namespace and
+	// family. Those that hold nothing are left out.
+	Quotas []QuotaUse
+}
+
+// QuotaUse is what a namespace holds of a pool, and may hold.
+type QuotaUse struct {
+	Namespace string
+	Family    lb.Family
+	Used      int64 // addresses of its Services or reserved for them
+	Limit     int64
 }
 
 // Count is the usage of one pool by one family.

@@ -246,7 +246,7 @@ func (p *planner) decision(w *work, mem *slabs) Decision {
 func (p *planner) usage() []Usage {
 	out := make([]Usage, 0, len(p.pools.all))
 	for _, x := range p.pools.all {
-		out = append(out, Usage{Name: x.Name, Services: x.services, IPv4: x.count(v4), IPv6: x.count(v6)})
+		out = append(out, Usage{Name: x.Name, Services: x.services, IPv4: x.count(v4), IPv6: x.count(v6), Quotas: x.quotaUse()})
 	}
 	return out
 }

@@ -3,8 +3,11 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/heraldlb/herald/internal/core/lb"
 )
@@ -73,6 +76,22 @@ func (p *pool) charge(ns *namespace, a netip.Addr) {
 func (p *pool) overQuota(ns *namespace, f family) string {
 	q := p.allowance(ns, f)
 	return fmt.Sprintf("pool %q has a quota of %d %s for namespace %s, which holds %d", p.Name, q.limit, addressesOf(f, q.limit), ns.Name, len(q.has))
+}
+
+// quotaUse lists what limited namespaces hold.
+func (p *pool) quotaUse() []QuotaUse {
+	var out []QuotaUse
+	for f := range p.allowances {
+		for ns, a := range p.allowances[f] {
+			if a != nil && len(a.has) > 0 {
+				out = append(out, QuotaUse{ns.Name, family(f).lb(), int64(len(a.has)), a.limit})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b QuotaUse) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Family, b.Family))
+	})
+	return out
 }
 
 func addressesOf(f family, n int64) string {
