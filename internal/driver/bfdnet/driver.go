@@ -9,9 +9,9 @@
 // before its sender is given up, and what depends on microseconds needs no locks, channels or goroutines in between.
 // Nothing on the way allocates.
 //
-// Packets to all sessions come in by few sockets: UDP port 3784 (RFC 5881), 4784 (RFC 5883), and 3785 if somebody's echo
-// packets are to be reflected; one of each family, and one more for each device. Every session sends by a socket of its
-// own, because the source port must be its own (RFC 5881 section 4).
+// Packets to all sessions come in by few sockets: UDP port 3784 (RFC 5881) and 4784 (RFC 5883), one of each family, and
+// one more for each device. Every session sends by a socket of its own, because the source port must be its own (RFC 5881
+// section 4).
 //
 // No capability is needed, but for sessions with a Device: kernels before 5.7 want CAP_NET_RAW for those.
 package bfdnet
@@ -113,15 +113,10 @@ func (d *Driver) State() State {
 	list, totals := d.machine.State()
 	s := State{Sessions: make([]Session, 0, len(list)), Totals: totals}
 	for _, status := range list {
-		one := Session{Status: status, Error: d.sending[status.Key].text}
-		if one.Error == "" {
-			one.Error = d.listening[controlListener(status.Key)]
-		}
-		if problem := d.listening[echoListener(status.Key)]; problem != "" && status.Notice != "" && !status.Key.Multihop {
-			one.Notice = "echo packets of the router are not reflected: " + problem
-		}
-		if status.State == bfd.Up {
-			one.Error = "" // what was wrong with the last packet is over
+		one := Session{Status: status, Error: d.listening[listenerOf(status.Key)]}
+		// Of a session that is up, what was wrong with one packet is over.
+		if p := d.sending[status.Key]; one.Error == "" && status.State != bfd.Up && !p.over() {
+			one.Error = p.text
 		}
 		s.Sessions = append(s.Sessions, one)
 	}

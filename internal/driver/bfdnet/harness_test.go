@@ -316,15 +316,23 @@ func newBird(t testing.TB, ns *netnstest.NS, config string) *bird {
 	return b
 }
 
+func (b *bird) sessions() (string, error) {
+	out, err := exec.Command("/usr/sbin/birdc", "-s", b.socket, "show", "bfd", "sessions").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return string(out), nil
+}
+
 // awaitPeer waits for a line of "show bfd sessions" with the address and the state.
 func (b *bird) awaitPeer(addr netip.Addr, state string) {
 	b.t.Helper()
 	netnstest.Eventually(b.t, func() error {
-		out, err := exec.CommandContext(b.t.Context(), "/usr/sbin/birdc", "-s", b.socket, "show", "bfd", "sessions").CombinedOutput()
+		out, err := b.sessions()
 		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
+			return err
 		}
-		for line := range strings.Lines(string(out)) {
+		for line := range strings.Lines(out) {
 			if f := strings.Fields(line); len(f) > 2 && f[0] == addr.WithZone("").String() && f[2] == state {
 				return nil
 			}

@@ -21,13 +21,9 @@ type receiver struct {
 
 	// About the packet that was read last:
 	from        netip.Addr // without zone
-	port        int
-	index       uint32 // of the interface of a link-local sender
+	index       uint32     // of the interface of a link-local sender
 	destination netip.Addr
 	ttl         uint8 // 0: the kernel did not say
-
-	to4 unix.SockaddrInet4 // reused by reflect
-	to6 unix.SockaddrInet6
 }
 
 // read returns the number of bytes in payload.
@@ -53,11 +49,10 @@ func (r *receiver) read(fd int) (int, error) {
 
 // parseName reads a sockaddr_in or sockaddr_in6.
 func (r *receiver) parseName(b []byte) {
-	r.from, r.port, r.index = netip.Addr{}, 0, 0
+	r.from, r.index = netip.Addr{}, 0
 	if len(b) < 8 {
 		return
 	}
-	r.port = int(binary.BigEndian.Uint16(b[2:]))
 	switch family := binary.NativeEndian.Uint16(b); {
 	case family == unix.AF_INET:
 		r.from = netip.AddrFrom4([4]byte(b[4:8]))
@@ -94,15 +89,4 @@ func (r *receiver) source(zones map[uint32]string) netip.Addr {
 		return r.from.WithZone(zones[r.index])
 	}
 	return r.from
-}
-
-// reflect sends the packet that was read last back to where it came from. If that fails, it is as if it were lost.
-func (r *receiver) reflect(fd, n int) {
-	if r.from.Is4() {
-		r.to4.Port, r.to4.Addr = r.port, r.from.As4()
-		_ = unix.Sendto(fd, r.payload[:n], unix.MSG_DONTWAIT, &r.to4)
-		return
-	}
-	r.to6.Port, r.to6.Addr, r.to6.ZoneId = r.port, r.from.As16(), r.index
-	_ = unix.Sendto(fd, r.payload[:n], unix.MSG_DONTWAIT, &r.to6)
 }

@@ -94,7 +94,7 @@ func (r *runner) flush() {
 		case bfd.Failed:
 			// Perhaps the way has changed, and with it the source address that the kernel had chosen.
 			r.broken = append(r.broken, e.Key)
-		case bfd.Released:
+		case bfd.Released: // nothing is wrong with the way
 		}
 	}
 	r.d.enqueue(b.Events)
@@ -106,22 +106,15 @@ func (r *runner) read(l *listener) {
 		if err != nil {
 			return // nothing there, or an error about a packet that was sent: the next one may be good
 		}
-		from, to, ttl := r.in.source(r.zones), r.in.destination, r.in.ttl
 		arrival := bfd.Arrival{
-			Source: from, Destination: to, Device: l.key.device, Multihop: l.key.port == portMultihop, TTL: ttl,
-		}
-		now := time.Now()
-		if l.key.port == portEcho {
-			if r.d.machine.Reflects(now, &arrival) {
-				r.in.reflect(l.fd, n)
-			}
-			continue
+			Source: r.in.source(r.zones), Destination: r.in.destination, TTL: r.in.ttl,
+			Device: l.key.device, Multihop: l.key.port == portMultihop,
 		}
 		if arrival.Packet, err = bfd.Parse(r.in.payload[:n]); err != nil {
 			r.d.machine.Malformed()
 			continue
 		}
-		r.d.machine.Step(now, &arrival)
+		r.d.machine.Step(time.Now(), &arrival)
 	}
 }
 
@@ -159,7 +152,11 @@ var errRefused = errors.New("router refuses BFD packets: is BFD enabled there?")
 type problem struct {
 	when phase
 	text string
+	at   time.Time // the last time
 }
+
+// over: the router has not refused a packet for so long that it will not have refused the last ones.
+func (p problem) over() bool { return p.when == refusing && time.Since(p.at) > 3*time.Second }
 
 // phase says what puts an end to a problem.
 type phase uint8
@@ -167,14 +164,15 @@ type phase uint8
 const (
 	opening  phase = iota // a socket
 	sending               // a packet
-	refusing              // the router does; the end is when the session comes up
+	refusing              // the router does; the end is when it has stopped doing so
 )
 
 // report keeps what is wrong with sending. The caller holds the mutex.
 func (r *runner) report(key bfd.Key, when phase, err error) {
-	now := problem{when, err.Error()}
-	if before := r.d.sending[key]; before != now {
-		r.d.sending[key] = now
+	now := problem{when, err.Error(), time.Now()}
+	before := r.d.sending[key]
+	r.d.sending[key] = now
+	if before.text != now.text {
 		r.d.log.Warn("bfd packets cannot be sent", "peer", key.String(), "error", now.text)
 	}
 }
@@ -217,12 +215,9 @@ func (r *runner) want(sessions []bfd.Session) {
 	clear(r.wanted)
 	clear(r.needed)
 	for i := range sessions {
-		key := sessions[i].Normal()
+		key := sessions[i].Key.Normal()
 		r.wanted[key] = true
-		r.needed[controlListener(key)] = true
-		if sessions[i].Echo > 0 && !key.Multihop {
-			r.needed[echoListener(key)] = true
-		}
+		r.needed[listenerOf(key)] = true
 	}
 }
 

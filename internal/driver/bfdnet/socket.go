@@ -19,7 +19,6 @@ import (
 // Ports of RFC 5881 section 4 and RFC 5883 section 5.
 const (
 	portControl  = 3784
-	portEcho     = 3785
 	portMultihop = 4784
 
 	firstSource = 49152 // up to 65535
@@ -28,9 +27,6 @@ const (
 const (
 	ttl          = 255  // RFC 5881 section 5
 	trafficClass = 0xc0 // CS6, network control
-	// An echo packet that has been here must look different from one that comes from the neighbour, or two systems would
-	// send it to and fro for ever.
-	ttlReflected = 254
 )
 
 // listenerKey names a socket that receives.
@@ -50,15 +46,13 @@ func (k listenerKey) compare(o listenerKey) int {
 	return cmp.Or(cmp.Compare(k.port, o.port), cmp.Compare(six(k), six(o)), strings.Compare(k.device, o.device))
 }
 
-func controlListener(key bfd.Key) listenerKey {
+func listenerOf(key bfd.Key) listenerKey {
 	k := listenerKey{portControl, key.Peer.Is6(), key.Device}
 	if key.Multihop {
 		k.port = portMultihop
 	}
 	return k
 }
-
-func echoListener(key bfd.Key) listenerKey { return listenerKey{portEcho, key.Peer.Is6(), key.Device} }
 
 // listener receives the packets of many sessions.
 type listener struct {
@@ -82,11 +76,9 @@ func openListener(key listenerKey, shared bool) (*listener, error) {
 	if key.v6 {
 		set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 		set(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
-		set(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ttlReflected)
 	} else {
 		set(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 		set(unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
-		set(unix.IPPROTO_IP, unix.IP_TTL, ttlReflected)
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil { // wants CAP_NET_ADMIN
 		set(unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much of it as net.core.rmem_max allows

@@ -75,8 +75,9 @@ type Settings struct {
 	Multiplier uint8
 	// MinTTL is the least TTL of packets of a multihop session. Those of a neighbour must have 255 (RFC 5881 section 5).
 	MinTTL uint8
-	// Echo is the shortest interval at which the peer's echo packets are reflected; 0: the peer is asked not to send any.
-	Echo time.Duration
+	// Echo: echo packets are wanted (RFC 5880 section 6.4). There are none: the peer is asked not to send any, and Notice
+	// says why.
+	Echo bool
 	// Passive: say nothing until the peer was heard.
 	Passive bool
 	// AdminDown holds the session down, and lets the peer know that nothing is wrong.
@@ -100,10 +101,8 @@ func SettingsOf(p *lb.BFDProfile) Settings {
 		Receive:    p.ReceiveInterval,
 		Multiplier: p.DetectMultiplier,
 		MinTTL:     p.MinimumTTL,
+		Echo:       p.EchoMode,
 		Passive:    p.Passive,
-	}
-	if p.EchoMode {
-		s.Echo = cmp.Or(p.EchoInterval, 50*time.Millisecond)
 	}
 	return s.normal()
 }
@@ -116,15 +115,12 @@ func (s Settings) normal() Settings {
 	s.Transmit, s.Receive = bound(s.Transmit), bound(s.Receive)
 	s.Multiplier = cmp.Or(s.Multiplier, DefaultMultiplier)
 	s.MinTTL = cmp.Or(s.MinTTL, DefaultMinTTL)
-	if s.Echo != 0 {
-		s.Echo = bound(s.Echo)
-	}
 	return s
 }
 
 // Session is a wanted session.
 type Session struct {
-	Key
+	Key Key
 	Settings
 }
 
@@ -227,7 +223,7 @@ type Counters struct {
 
 // Status is the present state of a session.
 type Status struct {
-	Key
+	Key        Key
 	State      State
 	Diagnostic Diagnostic // why it was last down
 	// Remote is what the peer said last.

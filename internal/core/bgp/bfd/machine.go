@@ -57,7 +57,7 @@ func (m *Machine) Set(now time.Time, wanted []Session) {
 	m.advance(now)
 	m.pass++
 	for i := range wanted {
-		key := wanted[i].Normal()
+		key := wanted[i].Key.Normal()
 		s := m.sessions[key]
 		if s == nil {
 			s = m.create(key)
@@ -347,20 +347,6 @@ func (m *Machine) Take() Batch {
 	b := m.batch
 	m.batch.Send, m.batch.Events = m.batch.Send[:0], m.batch.Events[:0]
 	return b
-}
-
-// Reflects says whether an echo packet (RFC 5881 section 4) is to be sent back to where it came from: a session with
-// its sender is Up, and it does not come more often than was agreed.
-func (m *Machine) Reflects(now time.Time, in *Arrival) bool {
-	m.advance(now)
-	for _, s := range m.byPeer[peer{in.Source, false}] {
-		// Half of the interval, because the sender's jitter and ours come on top.
-		if s.state == Up && s.reflects() && in.TTL == 255 && s.fits(in) && m.clock >= s.echoed.add(s.want.Echo/2) {
-			s.echoed = m.clock
-			return true
-		}
-	}
-	return false
 }
 
 // State returns all sessions in the order of their keys, and what belongs to none.

@@ -516,33 +516,18 @@ func TestTwoOfOnePeer(t *testing.T) {
 	}
 }
 
-func TestReflects(t *testing.T) {
+// TestEcho: echo packets are not welcome, whatever is set, and the status says so.
+func TestEcho(t *testing.T) {
 	t.Parallel()
 	s := fast()
-	s.Echo = 50 * ms
-	p := newPair(t, fast(), s)
-	in := p.arrival(0, Packet{})
-	if p.m[1].Reflects(p.now, &in) {
-		t.Error("reflects before the session is up")
-	}
+	s.Echo = true
+	p := newPair(t, s, fast())
 	p.up()
-	if p.last[1].RequiredMinEchoRx != 50_000 || p.last[0].RequiredMinEchoRx != 0 {
-		t.Errorf("offers: %+v, %+v", p.last[0], p.last[1])
+	if p.last[0].RequiredMinEchoRx != 0 {
+		t.Errorf("packet %+v", p.last[0])
 	}
-	if !p.m[1].Reflects(p.now, &in) {
-		t.Error("does not reflect")
-	}
-	if p.m[1].Reflects(p.now.Add(20*ms), &in) {
-		t.Error("reflects more often than agreed")
-	}
-	p.run(40 * ms)
-	in.TTL = 254
-	if p.m[1].Reflects(p.now, &in) {
-		t.Error("reflects what came over a hop")
-	}
-	in = p.arrival(1, Packet{})
-	if p.m[0].Reflects(p.now, &in) {
-		t.Error("reflects although echo is not set")
+	if with, without := p.status(0).Notice, p.status(1).Notice; with == "" || without != "" {
+		t.Errorf("notices %q, %q", with, without)
 	}
 }
 
@@ -576,7 +561,7 @@ func TestSettingsOf(t *testing.T) {
 		"all": {
 			in: lb.BFDProfile{ReceiveInterval: 10 * ms, TransmitInterval: 60 * time.Second, DetectMultiplier: 255,
 				EchoMode: true, EchoInterval: 60 * ms, Passive: true, MinimumTTL: 1},
-			want: Settings{Transmit: 60 * time.Second, Receive: 10 * ms, Multiplier: 255, MinTTL: 1, Echo: 60 * ms, Passive: true},
+			want: Settings{Transmit: 60 * time.Second, Receive: 10 * ms, Multiplier: 255, MinTTL: 1, Echo: true, Passive: true},
 		},
 		"echo interval without echo mode": {in: lb.BFDProfile{EchoInterval: 60 * ms},
 			want: Settings{Transmit: 300 * ms, Receive: 300 * ms, Multiplier: 3, MinTTL: 254}},

@@ -34,9 +34,8 @@ type session struct {
 	lastDrop          drop
 	lastTTL           uint8
 	counters          Counters
-	echoed            instant // when an echo packet was reflected last
-	pass              uint64  // of the last Set that wanted it
-	position          int     // in the queue
+	pass              uint64 // of the last Set that wanted it
+	position          int    // in the queue
 	advertised, inUse pace
 	// poll: the peer has been, or will be, asked whether it knows the advertised intervals. asked: it has been.
 	poll, asked bool
@@ -60,7 +59,7 @@ type session struct {
 
 func newSession(key Key, discriminator uint32, now time.Time) *session {
 	return &session{
-		key: key, local: discriminator, since: now, position: unqueued, sentAt: -never, echoed: -never,
+		key: key, local: discriminator, since: now, position: unqueued, sentAt: -never,
 		state: Down, txAt: never, rxAt: never, remoteState: Down, remoteMinRx: time.Microsecond,
 	}
 }
@@ -165,19 +164,14 @@ func follow(local, remote State) State {
 
 // packet is what to tell the peer.
 func (s *session) packet(final bool) Packet {
-	p := Packet{
+	// RequiredMinEchoRx stays 0: the node's own forwarding would have to return the peer's echo packets (RFC 5881 section
+	// 4), and a firewall or a sysctl in its way would take the session down.
+	return Packet{
 		State: s.state, Diagnostic: s.diagnostic, Final: final, Poll: s.poll && !final, Multiplier: s.want.Multiplier,
 		MyDiscriminator: s.local, YourDiscriminator: s.remote,
 		DesiredMinTx: micros(s.advertised.tx), RequiredMinRx: micros(s.advertised.rx),
 	}
-	if s.reflects() {
-		p.RequiredMinEchoRx = micros(s.want.Echo)
-	}
-	return p
 }
-
-// reflects: echo packets are for neighbours only (RFC 5883 section 3).
-func (s *session) reflects() bool { return s.want.Echo > 0 && !s.key.Multihop }
 
 // drop is what is wrong with a packet that came from the peer.
 type drop uint8
@@ -220,14 +214,11 @@ func (s *session) dropped() string {
 
 // notice says in words what does not work as set.
 func (s *session) notice() string {
-	switch {
-	case s.want.Echo > 0 && s.key.Multihop:
-		return "echoMode has no effect on a multihop session"
-	case s.want.Echo > 0:
-		return "echo packets of the router are reflected; this node sends none itself"
-	default:
-		return ""
+	if s.want.Echo {
+		return "echoMode has no effect: the router is asked to send no echo packets, and this node sends none; " +
+			"transmitInterval, receiveInterval and detectMultiplier decide how soon a failure is noticed"
 	}
+	return ""
 }
 
 func (s *session) status() Status {
