@@ -56,6 +56,9 @@ type Caches struct {
 	// serviceGone gets Services that were deleted or are no longer of type
 	// LoadBalancer.
 	serviceGone func(*corev1.Service)
+	// definitions looks why objects are gone; nil: they were deleted.
+	definitions definitions
+	vanished    chan struct{} // capacity 1
 }
 
 // source is one kind and its informer.
@@ -63,6 +66,7 @@ type source struct {
 	kind     Kind
 	informer cache.SharedIndexInformer
 	overlay  overlay
+	limbo    limbo
 
 	mu sync.Mutex // guards missing, brokenAt
 	// missing is set when the API server answers that it does not know the
@@ -76,7 +80,7 @@ type source struct {
 type listerWatchers func(Kind) (cache.ListerWatcher, error)
 
 func newCaches(kinds []Kind, connect listerWatchers, log *slog.Logger, changed func(), serviceGone func(*corev1.Service)) (*Caches, error) {
-	c := &Caches{log: log, changed: changed, serviceGone: serviceGone}
+	c := &Caches{log: log, changed: changed, serviceGone: serviceGone, vanished: make(chan struct{}, 1)}
 	for _, k := range kinds {
 		lw, err := connect(k)
 		if err != nil {
@@ -122,6 +126,7 @@ func (c *Caches) configure(s *source) error {
 			}
 			if o, ok := obj.(snapshot.Object); ok {
 				s.overlay.drop(o.GetUID())
+				c.gone(s, o)
 			}
 			if svc, ok := obj.(*corev1.Service); ok && c.serviceGone != nil {
 				c.serviceGone(svc)
@@ -162,6 +167,7 @@ func (c *Caches) run(ctx context.Context) error {
 	for _, s := range c.sources {
 		g.Go(func() error { s.informer.RunWithContext(ctx); return nil })
 	}
+	g.Go(func() error { return c.watchDefinitions(ctx) })
 	g.Go(func() error {
 		for _, s := range c.sources {
 			if !cache.WaitForCacheSync(ctx.Done(), s.informer.HasSynced) {
@@ -181,7 +187,7 @@ func (c *Caches) read() (snapshot.Objects, error) {
 	}
 	var o snapshot.Objects
 	for _, s := range c.sources {
-		s.kind.put(&o, s.overlay.apply(s.informer.GetStore().List()))
+		s.kind.put(&o, s.limbo.apply(s.overlay.apply(s.informer.GetStore().List())))
 	}
 	return o, nil
 }

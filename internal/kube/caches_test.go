@@ -74,6 +74,11 @@ type fixture struct {
 
 func start(t *testing.T, kinds []Kind, prepare func(*server)) *fixture {
 	t.Helper()
+	return startWith(t, kinds, prepare, func(*Caches) {})
+}
+
+func startWith(t *testing.T, kinds []Kind, prepare func(*server), change func(*Caches)) *fixture {
+	t.Helper()
 	f := &fixture{server: newServer(kinds), gone: make(chan string, 100)}
 	if prepare != nil {
 		prepare(f.server)
@@ -84,6 +89,7 @@ func start(t *testing.T, kinds []Kind, prepare func(*server)) *fixture {
 		t.Fatal(err)
 	}
 	f.Caches = c
+	change(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = c.run(ctx) }()

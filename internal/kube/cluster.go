@@ -72,6 +72,7 @@ func New(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	caches.definitions = conns.definition
 	b := record.NewBroadcaster()
 	return &Cluster{
 		namespace:   o.Namespace,

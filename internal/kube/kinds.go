@@ -27,6 +27,9 @@ type Kind struct {
 	own    bool
 	fields fields.Selector // nil: all
 	labels labels.Selector // nil: all
+	// definition names the CustomResourceDefinition without which the objects
+	// are not gone for good; see limbo.go.
+	definition string
 
 	object runtime.Object
 	strip  func(obj any)
@@ -47,6 +50,7 @@ func ControllerKinds() []Kind {
 		func(o *snapshot.Objects) *[]*v1alpha1.IPReservation { return &o.Reservations })
 	reservations.gvk = v1alpha1.GroupVersion.WithKind("IPReservation")
 	reservations.own = false // they are their users'
+	reservations.definition = "ipreservations." + v1alpha1.GroupVersion.Group
 	return append(commonKinds(api.ConditionAllocated), configurationState(api.ComponentController), reservations)
 }
 
@@ -71,7 +75,15 @@ func SpeakerKinds(node string, speakers labels.Selector) []Kind {
 		func(o *snapshot.Objects) *[]*v1alpha1.BGPSession { return &o.BGPSessions })
 	sessions.gvk, sessions.labels = v1alpha1.GroupVersion.WithKind("BGPSession"), ofNode
 
-	return append(commonKinds(api.ConditionAnnounced), configurationState(api.ComponentSpeaker+"-"+node), slices, pods, l2, bgp, sessions)
+	common := commonKinds(api.ConditionAnnounced)
+	for i, k := range common {
+		// A pool that is gone is missed by nobody: what was given from it is
+		// announced nevertheless.
+		if k.own && k.resource != "ipaddresspools" {
+			common[i].definition = k.resource + "." + k.gvk.Group
+		}
+	}
+	return append(common, configurationState(api.ComponentSpeaker+"-"+node), slices, pods, l2, bgp, sessions)
 }
 
 func commonKinds(condition string) []Kind {
