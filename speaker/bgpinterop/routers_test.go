@@ -32,14 +32,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The network of a test: the node is in the namespace of the test binary, the
-// router in another.
-const (
-	node4, router4 = "192.0.2.1", "192.0.2.254"
-	node6, router6 = "2001:db8::1", "2001:db8::254"
-)
-
-// world is a node and a router with a cable between them.
+// world is a node and a router with a cable between them: the node is in the
+// namespace of the test binary, the router in another.
 type world struct {
 	node, router *netnstest.NS
 	nic          string // the node's end; the router's is eth0
@@ -51,6 +45,9 @@ func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	w := &world{node: netnstest.Host(t), router: netnstest.New(t), nic: fmt.Sprintf("r%d", n)}
 	netnstest.Veth(t, w.node, w.nic, w.router, "eth0")
+	// Routers of unnumbered sessions advertise prefixes; the node keeps to the
+	// addresses that the router knows.
+	w.node.Sysctl(t, "net/ipv6/conf/"+w.nic+"/autoconf", "0")
 	w.node.AddAddr(t, w.nic, netip.PrefixFrom(w.node4(n), 24))
 	w.router.AddAddr(t, "eth0", netip.PrefixFrom(w.router4(n), 24))
 	w.node.AddAddr(t, w.nic, netip.PrefixFrom(w.node6(n), 64))

@@ -4,7 +4,10 @@ package gobgp
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/bgp"
@@ -89,7 +92,7 @@ func (l *link) loop() (string, cause) {
 		case msg, ok := <-incoming:
 			if !ok {
 				incoming = nil
-				l.machine.Close(nil, lostText(l.readErr, l.machine.State()))
+				l.machine.Close(nil, lostText(l.readErr, l.machine.State(), l.conn.Local().Address))
 				continue
 			}
 			l.take(msg)
@@ -310,11 +313,12 @@ func (l *link) received(t bgp.Type) {
 }
 
 // lostText says why a connection ended without a NOTIFICATION.
-func lostText(err error, state bgp.State) string {
+func lostText(err error, state bgp.State, local netip.Addr) string {
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 	switch {
-	case errors.Is(err, io.EOF) && state == bgp.OpenSent:
-		return "router accepted the connection and closed it at once: has it a neighbor configured with this node's address?"
-	case errors.Is(err, io.EOF):
+	case closed && state == bgp.OpenSent:
+		return fmt.Sprintf("router accepted the connection and closed it at once: has it a neighbor configured with this node's address %s?", local)
+	case closed:
 		return "router closed the connection without saying why"
 	}
 	return "connection lost: " + err.Error()
