@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -73,8 +74,11 @@ type Controller struct {
 	// resign ends the leadership, and with it the program.
 	resign context.CancelCauseFunc
 
-	// decided is how long the last round took to decide.
+	// decided is how long the last round took to decide, written how many
+	// objects it wrote.
 	decided time.Duration
+	written int
+	tidy    tidy
 	// unknown is the last error that the ConfigurationState tells of.
 	unknown string
 }
@@ -192,7 +196,13 @@ func (c *Controller) ready() error {
 // since the loop has a shortest interval anyhow.
 func (c *Controller) paced(ctx context.Context) (time.Duration, error) {
 	started := time.Now()
+	c.written = 0
 	again, err := c.sync(ctx)
+	due, later := c.tidy.after(c.written, time.Now())
+	if due {
+		debug.FreeOSMemory()
+	}
+	again = sooner(again, later)
 	timer := time.NewTimer(2*c.decided - time.Since(started))
 	defer timer.Stop()
 	select {
@@ -279,6 +289,7 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	})
 	c.decided = time.Since(begun)
 	out := c.writer.Apply(ctx, writes)
+	c.written = out.Written
 	if out.Written > 0 {
 		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))
 	}

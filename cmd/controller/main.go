@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -41,11 +40,6 @@ chart sets them from the Pod (downward API).`
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if os.Getenv("GOGC") == "" {
-		// Mostly idle with a small heap: collecting twice as often costs
-		// little, and saves a quarter of the memory.
-		debug.SetGCPercent(50)
-	}
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "controller:", err)
 		stop()

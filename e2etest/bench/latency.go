@@ -32,7 +32,11 @@ func latency(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 		o.say("it does not come to rest: %v", err)
 	}
 	o.say("create %d Services, one every %v", latencyRun, paceEvery)
-	times, err := burst.Paced(ctx, c.kube, "default", "single", latencyRun, paceEvery)
+	var times []burst.Times
+	err := c.spent(ctx, o, func() (err error) {
+		times, err = burst.Paced(ctx, c.kube, "default", "single", latencyRun, paceEvery)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -223,4 +224,50 @@ func cpuPercent(p instance, work func() error) (float64, error) {
 	took := time.Since(begun)
 	after, err := cpuTime(readProc(p.pid, "stat"))
 	return 100 * float64(after-before) / float64(took), err
+}
+
+// spent says what the programs of the lab used of the processors while work ran: it tells a slow machine from a slow program.
+func (c *cluster) spent(ctx context.Context, o Options, work func() error) error {
+	before, begun := c.usage(ctx, o), time.Now()
+	if err := work(); err != nil {
+		return err
+	}
+	took, after := time.Since(begun), c.usage(ctx, o)
+	var parts []string
+	for _, name := range sortedKeys(after) {
+		parts = append(parts, fmt.Sprintf("%s %.0f %%", name, 100*float64(after[name]-before[name])/float64(took)))
+	}
+	o.say("used of one core of %d: %s", runtime.NumCPU(), strings.Join(parts, ", "))
+	return nil
+}
+
+// usage returns the processor time of the programs that the measurements are about; what has ended meanwhile is left out.
+func (c *cluster) usage(ctx context.Context, o Options) map[string]time.Duration {
+	kube := filepath.Join(o.Root, "bin", "kube")
+	out := map[string]time.Duration{}
+	add := func(name, program string, args ...string) {
+		found, err := instances(ctx, c.Lab, program, args...)
+		if err != nil {
+			return
+		}
+		for _, p := range found {
+			if t, err := cpuTime(readProc(p.pid, "stat")); err == nil {
+				out[name] += t
+			}
+		}
+	}
+	add("etcd", kube, "etcd")
+	add("API server", kube, "kube-apiserver")
+	add("controller manager", kube, "kube-controller-manager")
+	for name, program := range programs(o) {
+		add(name+"s", program)
+	}
+	all, _ := os.ReadFile("/proc/stat")
+	if f := strings.Fields(string(all)); len(f) > 8 {
+		for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
+			n, _ := strconv.Atoi(f[i])
+			out["whole machine"] += time.Duration(n) * clockTick
+		}
+	}
+	return out
 }

@@ -190,17 +190,22 @@ func (c *cluster) burst(ctx context.Context, o Options, n int, selector string) 
 	if err != nil {
 		return created{}, err
 	}
-	begun := time.Now()
-	addressed := make(chan error, 1)
-	go func() { addressed <- burst.WaitAll(ctx, c.kube, "default", prefix, n) }()
-	if err := burst.Create(ctx, c.kube, "default", prefix, selector, n); err != nil {
+	b := created{n: n}
+	err = c.spent(ctx, o, func() error {
+		begun := time.Now()
+		addressed := make(chan error, 1)
+		go func() { addressed <- burst.WaitAll(ctx, c.kube, "default", prefix, n) }()
+		if err := burst.Create(ctx, c.kube, "default", prefix, selector, n); err != nil {
+			return err
+		}
+		b.creation = time.Since(begun)
+		err := <-addressed
+		b.full = time.Since(begun)
+		return err
+	})
+	if err != nil {
 		return created{}, err
 	}
-	b := created{n: n, creation: time.Since(begun)}
-	if err := <-addressed; err != nil {
-		return created{}, err
-	}
-	b.full = time.Since(begun)
 	after, err := c.writes(ctx)
 	if err != nil {
 		return created{}, err
