@@ -27,6 +27,9 @@ type Socket struct {
 // readTimeout is how long Close may have to wait for a Read to notice.
 const readTimeout = 100 * time.Millisecond
 
+// readBuffer has room for some 20,000 frames.
+const readBuffer = 16 << 20
+
 // Open returns a socket for ARP and Neighbor Discovery frames, in the network namespace of the calling thread.
 // promiscuous also shows frames between others; on a bridge, everything that passes it.
 func Open(ifname string, promiscuous bool) (*Socket, error) {
@@ -58,6 +61,10 @@ func (s *Socket) setUp(index int, promiscuous bool) error {
 	}
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+	}
+	// A thousand addresses are announced within milliseconds, several times each.
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, readBuffer); err != nil {
+		return os.NewSyscallError("setsockopt SO_RCVBUFFORCE", err)
 	}
 	if promiscuous {
 		m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}

@@ -16,6 +16,9 @@ import (
 	"github.com/heraldlb/herald/internal/core/l2"
 )
 
+// readBuffer has room for some 5,000 questions; the default, for less than 300.
+const readBuffer = 4 << 20
+
 // port is a packet socket on one link for one protocol.
 type port struct {
 	conn     *packet.Conn
@@ -45,6 +48,8 @@ func openPort(link l2.Link, protocol int, spans []span) (*port, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make an eventfd: %w", err), conn.Close())
 	}
+	// After a take-over everybody asks at once. As much as the kernel allows will do.
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, readBuffer) })
 	p := &port{conn: conn, raw: raw, stop: stop, done: make(chan struct{}), protocol: protocol}
 	p.narrow(spans)
 	return p, nil
