@@ -117,12 +117,16 @@ func group(claims []Claim) map[netip.Addr][]Claim {
 }
 
 // periods returns the periods of one address, sorted by their beginning. The claims are sorted by time.
+//
+// A machine that announces the address anew, after another one was heard and it was not, had stopped too: an address may go away and
+// come back faster than silence when nodes are restarted one after the other. A third of silence is two requests without an answer.
 func periods(claims []Claim, silence time.Duration) []period {
 	var ps []period
 	current := map[wire.MAC]int{}
-	for _, c := range claims {
+	for at, c := range claims {
 		i, ok := current[c.MAC]
-		if !ok || c.At.Sub(ps[i].last) > silence {
+		again := ok && at > 0 && claims[at-1].MAC != c.MAC && c.Announcement && c.At.Sub(ps[i].last) > silence/3
+		if !ok || again || c.At.Sub(ps[i].last) > silence {
 			i = len(ps)
 			current[c.MAC] = i
 			ps = append(ps, period{mac: c.MAC, first: c.At, unasked: c.Announcement})

@@ -63,6 +63,8 @@ func TestFind(t *testing.T) {
 		{"the owner dies, another takes over", "A 0-2000, B! 2500, B 2550-5000", nil},
 		{"a clean hand-over", "A 0-2000, B! 2010, B 2050-5000", nil},
 		{"there and back", "A 0-2000, B! 2010, B 2050-5000, A! 5100, A 5150-9000", nil},
+		{"there and back at once", "A 0-2000, B! 2010, B 2050-2350, A! 2400, A 2450-9000", nil},
+		{"there and back, without stopping", "A 0-9000, B! 2010, B 2050-2350, A! 2400", []string{"A then B, 2010-2400"}},
 		{"a hand-over with a short overlap", "A 0-2000, B! 1960, B 1980-5000", []string{"A then B, 1960-2000"}},
 		{"the older owner does not stop", "A 0-3000, B! 2000, B 2050-5000", []string{"A then B, 2000-3000"}},
 		{"it never stops", "A 0-5000, B! 2000, B 2050-5050", []string{"A then B, 2000-5000"}},
