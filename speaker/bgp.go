@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -43,7 +42,7 @@ type router struct {
 	self     lb.NodeName
 	sessions sessions
 	secrets  *secrets
-	bfd      *bfdSide // nil without BFD
+	bfd      *bfdSide
 	settle   bgp.Settle
 	drain    time.Duration
 	changed  func() // the state of a session, or what is announced, changed; must not block
@@ -60,9 +59,9 @@ type routerPlan struct {
 	announcements []announce.Announcement
 }
 
-func newRouter(self lb.NodeName, s sessions, sec *secrets, o *Options, changed func(), log *slog.Logger) *router {
+func newRouter(self lb.NodeName, s sessions, sec *secrets, b *bfdSide, o *Options, changed func(), log *slog.Logger) *router {
 	return &router{
-		self: self, sessions: s, secrets: sec, settle: bgp.Settle{Delay: o.BGPAnnounceDelay}, drain: o.BGPDrainWait,
+		self: self, sessions: s, secrets: sec, bfd: b, settle: bgp.Settle{Delay: o.BGPAnnounceDelay}, drain: o.BGPDrainWait,
 		changed: changed, log: log, plans: make(chan routerPlan, 1),
 	}
 }
@@ -118,6 +117,7 @@ func (r *router) run(ctx context.Context) error {
 		case <-r.secrets.changed:
 		case <-timer.C:
 		case <-r.sessions.Changed():
+			r.bfd.set(r.state())
 			r.changed()
 			continue
 		}
@@ -138,7 +138,7 @@ func (r *router) apply(w bgp.Wanted) {
 	r.wanted = w
 	r.mu.Unlock()
 	r.sessions.Set(w)
-	r.bfd.set(w)
+	r.bfd.set(w, r.sessions.State())
 	r.changed()
 }
 
@@ -188,10 +188,3 @@ func (s *speaker) viewBGP() any {
 	wanted, states := s.router.state()
 	return map[string]any{"wanted": wanted, "sessions": states}
 }
-
-// bfdSide joins BFD with BGP.
-type bfdSide struct{}
-
-func (*bfdSide) set(bgp.Wanted) {}
-
-func (*bfdSide) state(string) v1alpha1.BFDState { return v1alpha1.BFDNone }

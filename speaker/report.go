@@ -180,8 +180,8 @@ func (r *reporter) conflictFix(a netip.Addr, nodes bool) string {
 		}
 	}
 	if nodes {
-		return "the address is configured on an interface of that node: with kube-proxy in IPVS mode set strictARP: true, else remove it there; " +
-			"or the speaker of that node cannot be reached on the memberlist port, or has another key"
+		return "that node has the address on an interface (with kube-proxy in IPVS mode set strictARP: true, else remove it there), " +
+			"or another load balancer runs there, or its speaker cannot be reached on the memberlist port or has another key"
 	}
 	return "find the machine with that MAC address, or take the address out of the pool"
 }

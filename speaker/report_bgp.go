@@ -84,14 +84,11 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 
 // bgpWrites returns the status objects about BGP.
 func (r *reporter) bgpWrites(objs snapshot.Objects, x *routed) []status.Write {
-	return status.BGPReports(r.who, objs.BGPStatuses, objs.BGPSessions, x.wanted, x.states, r.bfdState)
-}
-
-func (r *reporter) bfdState(peer string) v1alpha1.BFDState {
-	if r.router == nil {
-		return v1alpha1.BFDNone
+	var detected map[string]v1alpha1.BFDState
+	if r.router != nil {
+		detected = r.router.bfd.state()
 	}
-	return r.router.bfd.state(peer)
+	return status.BGPReports(r.who, objs.BGPStatuses, objs.BGPSessions, x.wanted, x.states, func(peer string) v1alpha1.BFDState { return detected[peer] })
 }
 
 // bgpRows are the series of metallb_speaker_announced for routes.

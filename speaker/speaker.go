@@ -36,9 +36,11 @@ import (
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/bgp/bfd"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/liveness"
 	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/driver/bfdnet"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/driver/heartbeat"
 	"github.com/heraldlb/herald/internal/driver/links"
@@ -154,10 +156,12 @@ func (s *speaker) connect() error {
 	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
 	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
 	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
-	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers}
+	failures := bfdnet.New(bfdnet.Config{Logger: s.log.With(telemetry.KeyComponent, "bfd")})
+	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers, failures}
 
 	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
 	s.metrics.AddBGP(routers.State)
+	s.metrics.AddBFD(func() []bfd.Status { return statusesOf(failures.State()) })
 	s.metrics.AddSpeakers(func() (liveness.State, telemetry.Heartbeats) {
 		now := s.heartbeats.State()
 		return now.State, telemetry.Heartbeats(now.Counts)
@@ -165,7 +169,8 @@ func (s *speaker) connect() error {
 	owning := ownership.Config{Self: s.self, BalanceInterval: s.opts.L2BalanceInterval}
 	s.engine = newEngine(owning, answers, members, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
 	passwords := newSecrets(s.readSecret)
-	s.router = newRouter(s.self, routers, passwords, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
+	joined := newBFDSide(failures, network, routers.Lost, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bfd"))
+	s.router = newRouter(s.self, routers, passwords, joined, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
 	s.reporter = &reporter{
 		router: s.router,
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
@@ -179,6 +184,7 @@ func (s *speaker) connect() error {
 		s.cluster.RunCaches,
 		s.planLoop.Run,
 		passwords.run,
+		joined.run,
 		func(ctx context.Context) error { return s.watchConflicts(ctx, answers) },
 		s.runReports,
 	}

@@ -35,7 +35,7 @@ func kubeCommands() map[string]command {
 		},
 		"apply": {
 			usage: "[KUBECTL-FLAGS...] FILE...",
-			help:  "kubectl apply for files of this archive, or of config/samples.",
+			help:  "kubectl apply for files of this archive, of config/samples, or of config/crd.",
 			run:   apply,
 		},
 		"owner": {
@@ -94,13 +94,14 @@ func apply(ctx context.Context, s *session, args []string) (string, error) {
 
 // file finds a file of the archive, else of the samples.
 func (s *session) file(name string) (string, error) {
-	paths := []string{s.script.MkAbs(name), filepath.Join(s.opts.Root, "config", "samples", name)}
+	config := filepath.Join(s.opts.Root, "config")
+	paths := []string{s.script.MkAbs(name), filepath.Join(config, "samples", name), filepath.Join(config, "crd", name)}
 	for _, path := range paths {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is neither in the archive nor in config/samples", name)
+	return "", fmt.Errorf("%s is neither in the archive nor in config/samples or config/crd", name)
 }
 
 // flags takes "-name value" pairs off the front of args, for the names that are allowed.

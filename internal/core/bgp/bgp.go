@@ -51,8 +51,10 @@ type Session struct {
 	// Timers count from the next connection on, except Keepalive and Connect,
 	// which count at once.
 	Timers Timers
-	// BFD is nil without BFD.
-	BFD *lb.BFDProfile
+	// BFD is nil without BFD. MultiHop is set when the router may be several
+	// hops away although it is of another AS.
+	BFD      *lb.BFDProfile
+	MultiHop bool
 	// Problem says, when not empty, why there must be no connection (a Secret
 	// is missing, for example).
 	Problem string

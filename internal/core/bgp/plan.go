@@ -61,7 +61,7 @@ type planner struct {
 }
 
 func (p *planner) session(peer *lb.Peer) Session {
-	out := Session{Peer: peer.Name, Key: p.key(peer), Timers: Timers{Hold: peer.HoldTime, Keepalive: peer.KeepaliveTime, Connect: peer.ConnectTime}}
+	out := Session{Peer: peer.Name, Key: p.key(peer), MultiHop: peer.EBGPMultiHop, Timers: Timers{Hold: peer.HoldTime, Keepalive: peer.KeepaliveTime, Connect: peer.ConnectTime}}
 	out.Key.Password = Password(peer.Password)
 	if peer.PasswordSecret != "" {
 		password, err := p.in.Secret(peer.PasswordSecret)

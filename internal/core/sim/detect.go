@@ -2,8 +2,6 @@
 
 package sim
 
-import "github.com/heraldlb/herald/internal/core/ownership"
-
 // rewire schedules what nodes will find out about each other.
 func (c *Cluster) rewire() {
 	c.watch.disturbed(c)
@@ -24,13 +22,13 @@ func (c *Cluster) rewire() {
 			if connected {
 				wait = c.cfg.Rejoin
 			}
-			c.at(c.draw(wait), a, func() { c.realize(a, b) })
+			c.at(c.draw(wait), a, func() { c.realize(a, b, false) })
 		}
 	}
 }
 
 // realize tells a what is true of b now.
-func (c *Cluster) realize(a, b *node) {
+func (c *Cluster) realize(a, b *node, goodbye bool) {
 	delete(a.pending, b)
 	conn := c.connected(a, b)
 	switch {
@@ -38,7 +36,7 @@ func (c *Cluster) realize(a, b *node) {
 	case !conn:
 		a.sees[b] = false
 		c.trace("%s loses %s", a.name, b.name)
-		c.input(a, func(m *ownership.Machine) { m.Down(b.name) })
+		c.down(a, b.name, goodbye)
 	case c.streams(a, b):
 		c.exchange(a, b)
 		c.meet(a, b)
@@ -54,7 +52,7 @@ func (c *Cluster) realize(a, b *node) {
 			}
 		}
 		a.pending[b] = true
-		c.at(c.cfg.Rejoin.Max, a, func() { c.realize(a, b) })
+		c.at(c.cfg.Rejoin.Max, a, func() { c.realize(a, b, false) })
 	}
 }
 
@@ -90,5 +88,5 @@ func (c *Cluster) meet(a, b *node) {
 			}
 		})
 	}
-	c.input(a, func(m *ownership.Machine) { m.Up(b.name) })
+	c.up(a, b.name)
 }

@@ -29,6 +29,7 @@ func (c *Cluster) Start(names ...lb.NodeName) {
 		n.frozen, n.leaving, n.inbox, n.wake = false, false, nil, time.Time{}
 		n.tick(c)
 		c.ticks(n)
+		c.startLiveness(n)
 		c.syncs(n)
 		c.informLater(n)
 		c.at(c.draw(c.cfg.Lag), n, func() { c.input(n, func(m *ownership.Machine) { m.SetInterfaces(n.interfaces) }) })
@@ -59,7 +60,7 @@ func (c *Cluster) Leave(name lb.NodeName) {
 func (c *Cluster) leave(n *node) {
 	for _, p := range c.nodes {
 		if p != n && c.reaches(n, p) && c.rng.below(100) >= c.cfg.Loss {
-			c.at(c.draw(c.cfg.Delay), p, func() { c.realize(p, n) })
+			c.at(c.draw(c.cfg.Delay), p, func() { c.realize(p, n, true) })
 		}
 	}
 	c.Kill(n.name)

@@ -22,6 +22,9 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 		n.inbox = append(n.inbox, func() { c.input(n, give) })
 		return
 	}
+	if n.machine == nil {
+		return // it left a moment ago
+	}
 	n.tick(c)
 	give(n.machine)
 	r := n.machine.Ready()

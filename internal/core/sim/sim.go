@@ -23,6 +23,7 @@ import (
 
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/liveness"
 	"github.com/heraldlb/herald/internal/core/ownership"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	// Bound is the longest that an address may be without an answer although a
 	// node could answer, counted from the last disturbance. 0: not watched.
 	Bound time.Duration
+	// Liveness has the liveness machine find out who is dead; Detect is then how
+	// long gossip takes, which is the slow path.
+	Liveness bool
 	// Trace is told what nodes do; nil: nobody is.
 	Trace func(at time.Duration, what string)
 }
@@ -93,6 +97,8 @@ type link struct{ from, to *node }
 type node struct {
 	name       lb.NodeName
 	machine    *ownership.Machine // nil: not running
+	liveness   *liveness.Machine  // nil: modelled
+	beatAt     time.Time          // when it is to be told the time
 	life       int                // counts starts; what was meant for a former life is dropped
 	leaving    bool
 	side       int           // of a partition

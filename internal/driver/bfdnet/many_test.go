@@ -39,6 +39,8 @@ type manyResult struct {
 	Sent, Received uint64
 	CPU            time.Duration
 	Mallocs        uint64
+	Failures       []string      // the first ones, with when they came
+	Stall          time.Duration // the longest time for which the process did not get to run
 }
 
 // local is the address of one end of session i.
@@ -68,16 +70,19 @@ func (m manySpec) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	d := New(Config{Logger: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	failed := make(chan int, 1)
+	began := time.Now()
+	failures := make(chan []string, 1)
 	go func() {
-		n := 0
+		var list []string
 		for e := range d.Events() {
 			if e.Kind == bfd.Failed {
-				n++
+				list = append(list, fmt.Sprintf("%v: %v: %v", time.Since(began), e.Key, e))
 			}
 		}
-		failed <- n
+		failures <- list
 	}()
+	stalls := make(chan time.Duration, 1)
+	go func() { stalls <- longestStall(ctx) }()
 	d.Set(m.wanted())
 	for result(d).Up < m.Sessions {
 		time.Sleep(50 * ms)
@@ -95,11 +100,22 @@ func (m manySpec) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	cancel()
 	err := <-done
-	last.Failed = <-failed
+	last.Stall = <-stalls
+	list := <-failures
+	last.Failed, last.Failures = len(list), list[:min(3, len(list))]
 	if err == nil {
 		err = json.NewEncoder(out).Encode(last)
 	}
 	return err
+}
+
+func longestStall(ctx context.Context) (longest time.Duration) {
+	for ctx.Err() == nil {
+		began := time.Now()
+		time.Sleep(5 * ms)
+		longest = max(longest, time.Since(began)-5*ms)
+	}
+	return longest
 }
 
 func result(d *Driver) manyResult {

@@ -16,7 +16,7 @@ import (
 )
 
 // BenchmarkARPReply measures, through veth pairs and a bridge, the time until the answer to an ARP request for one of
-// 1,000 owned addresses, and for comparison the kernel's for an address of its own. Between two questions it sleeps:
+// 10,000 owned addresses, and for comparison the kernel's for an address of its own. Between two questions it sleeps:
 // an idle node that is asked is the ordinary case, and the harder one.
 func BenchmarkARPReply(b *testing.B) {
 	host, far := netnstest.Host(b), netnstest.New(b)
@@ -28,7 +28,7 @@ func BenchmarkARPReply(b *testing.B) {
 
 	d := running(b, silent())
 	var ips []netip.Addr
-	for i := range 1000 {
+	for i := range 10_000 {
 		ips = append(ips, netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}))
 	}
 	d.Set(own(link(b, "bench0"), ips...))

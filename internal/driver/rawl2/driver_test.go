@@ -337,6 +337,30 @@ func TestTwoOfOurLinks(t *testing.T) {
 	}
 }
 
+// TestBridge: of a bridge the master answers, as the link of the host that it is.
+func TestBridge(t *testing.T) {
+	t.Parallel()
+	host, far := cable(t, "port0")
+	host.Bridge(t, "master0", "port0")
+	t.Cleanup(func() { host.Delete(t, "master0") })
+	d, l := running(t, l2.DefaultConfig()), link(t, "master0")
+	wanted := own(l, vip4, vip6)
+	for i := range wanted.Addresses {
+		wanted.Addresses[i].Probe = true
+	}
+	d.Set(wanted)
+	awaitState(t, d, func(s l2.State) bool {
+		return s.Addresses[0].Phase == l2.PhaseAnnouncing && s.Addresses[1].Phase == l2.PhaseAnnouncing
+	})
+	for _, ip := range []netip.Addr{vip4, vip6} {
+		ask(t, far, ip)
+		awaitNeighbor(t, far, ip, l.MAC)
+	}
+	if s := d.State(); len(s.Errors)+len(s.Conflicts) > 0 {
+		t.Errorf("state: %+v", s)
+	}
+}
+
 // TestManyIPv6 joins more groups than one socket may, answers for all of them, and leaves them.
 func TestManyIPv6(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/heraldlb/herald/api/v1alpha1"
+	"github.com/heraldlb/herald/internal/core/bgp"
+	"github.com/heraldlb/herald/internal/core/bgp/bfd"
+	"github.com/heraldlb/herald/internal/driver/bfdnet"
+	"github.com/heraldlb/herald/internal/telemetry"
+)
+
+// bfdSessions holds BFD sessions (internal/driver/bfdnet).
+type bfdSessions interface {
+	// Set gives the whole wanted state; it is idempotent and returns at once.
+	Set([]bfd.Session)
+	// State returns what became of it.
+	State() bfdnet.State
+	// Events says which sessions came up and went down; it must be read.
+	Events() <-chan bfd.Event
+}
+
+// bfdSide joins BFD with BGP: a session per router whose peer asks for it, and
+// the end of the BGP session when it fails (RFC 5882, section 10.2).
+type bfdSide struct {
+	detector bfdSessions
+	links    linkSource
+	lost     func(peer string)
+	changed  func()
+	log      *slog.Logger
+
+	mu    sync.Mutex // guards peers
+	peers map[bfd.Key][]string
+}
+
+func newBFDSide(d bfdSessions, links linkSource, lost func(peer string), changed func(), log *slog.Logger) *bfdSide {
+	return &bfdSide{detector: d, links: links, lost: lost, changed: changed, log: log, peers: map[bfd.Key][]string{}}
+}
+
+// set says which sessions are wanted. The addresses of routers that are found
+// behind an interface come from the states.
+func (b *bfdSide) set(w bgp.Wanted, states []bgp.SessionState) {
+	found := make(map[string]netip.Addr, len(states))
+	for i := range states {
+		found[states[i].Peer] = states[i].Address
+	}
+	peers := map[bfd.Key][]string{}
+	var wanted []bfd.Session
+	for i := range w.Sessions {
+		s := &w.Sessions[i]
+		if s.BFD == nil || s.Problem != "" {
+			continue
+		}
+		address := s.Key.Address
+		if !address.IsValid() {
+			address = found[s.Peer]
+		}
+		if !address.IsValid() {
+			continue // not found yet
+		}
+		key := bfd.Key{Peer: address, Source: s.Key.Source, Device: s.Key.Device, Multihop: b.multihop(s, address)}.Normal()
+		if len(peers[key]) == 0 {
+			wanted = append(wanted, bfd.Session{Key: key, Settings: bfd.SettingsOf(s.BFD)})
+		}
+		peers[key] = append(peers[key], s.Peer)
+	}
+	b.mu.Lock()
+	b.peers = peers
+	b.mu.Unlock()
+	b.detector.Set(wanted)
+}
+
+// multihop says which kind of BFD the router will speak, as routers decide it:
+// several hops if configured so, or within one AS if it is not on a network of
+// this node.
+func (b *bfdSide) multihop(s *bgp.Session, address netip.Addr) bool {
+	if s.MultiHop {
+		return true
+	}
+	if s.Key.PeerAS != s.Key.LocalAS && s.Key.Dynamic != "internal" || address.IsLinkLocalUnicast() {
+		return false
+	}
+	for _, l := range b.links.Snapshot() {
+		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Masked().Contains(address.WithZone("")) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// run acts on what BFD notices until the detector ends.
+func (b *bfdSide) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-b.detector.Events():
+			if !ok {
+				return nil
+			}
+			b.mu.Lock()
+			peers := b.peers[e.Key]
+			b.mu.Unlock()
+			b.log.Info(e.String(), telemetry.KeyAddress, e.Key.Peer, telemetry.KeyPeer, peers)
+			if e.Kind == bfd.Failed {
+				for _, p := range peers {
+					b.lost(p)
+				}
+			}
+			b.changed()
+		}
+	}
+}
+
+// state returns the state of the BFD session of a peer, as BGPSession shows it.
+func (b *bfdSide) state() map[string]v1alpha1.BFDState {
+	out := map[string]v1alpha1.BFDState{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.detector.State().Sessions {
+		for _, p := range b.peers[s.Key] {
+			out[p] = bfdStateOf(s.State)
+		}
+	}
+	return out
+}
+
+func bfdStateOf(s bfd.State) v1alpha1.BFDState {
+	switch s {
+	case bfd.AdminDown:
+		return v1alpha1.BFDAdminDown
+	case bfd.Init:
+		return v1alpha1.BFDInit
+	case bfd.Up:
+		return v1alpha1.BFDUp
+	default:
+		return v1alpha1.BFDDown
+	}
+}
+
+// statusesOf is what metrics need of the state.
+func statusesOf(s bfdnet.State) []bfd.Status {
+	out := make([]bfd.Status, len(s.Sessions))
+	for i := range s.Sessions {
+		out[i] = s.Sessions[i].Status
+	}
+	return out
+}
