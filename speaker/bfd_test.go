@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/heraldlb/herald/api/v1alpha1"
+	"github.com/heraldlb/herald/internal/core/bgp"
+	"github.com/heraldlb/herald/internal/core/bgp/bfd"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/driver/bfdnet"
+)
+
+// fakeBFD keeps what it was told.
+type fakeBFD struct {
+	wanted []bfd.Session
+	state  bfdnet.State
+	events chan bfd.Event
+}
+
+func (f *fakeBFD) Set(s []bfd.Session)      { f.wanted = s }
+func (f *fakeBFD) State() bfdnet.State      { return f.state }
+func (f *fakeBFD) Events() <-chan bfd.Event { return f.events }
+
+func TestBFDSide(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		detector := &fakeBFD{events: make(chan bfd.Event)}
+		var lost []string
+		links := newFakeLinks(eth("eth0", true, "192.0.2.101/24"))
+		b := newBFDSide(detector, links, func(p string) { lost = append(lost, p) }, func() {}, slog.New(slog.DiscardHandler))
+		profile := &lb.BFDProfile{Name: "fast", ReceiveInterval: 100 * time.Millisecond, TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+		session := func(peer, address string, as uint32) bgp.Session {
+			s := bgp.Session{Peer: peer, BFD: profile, Key: bgp.Key{LocalAS: 64512, PeerAS: as}}
+			if address != "" {
+				s.Key.Address = netip.MustParseAddr(address)
+			} else {
+				s.Key.Interface = "eth0"
+			}
+			return s
+		}
+		far := session("far", "203.0.113.1", 64600)
+		far.MultiHop = true
+		plain := session("plain", "192.0.2.9", 64600)
+		plain.BFD = nil
+		broken := session("broken", "192.0.2.8", 64600)
+		broken.Problem = "no Secret"
+		w := bgp.Wanted{Sessions: []bgp.Session{
+			session("near", "192.0.2.1", 64600), session("again", "192.0.2.1", 64600), far, plain, broken,
+			session("inside", "192.0.2.2", 64512), session("reflector", "203.0.113.2", 64512), session("link", "", 64600), session("unknown", "", 64600),
+		}}
+		b.set(w, []bgp.SessionState{{Peer: "link", Address: netip.MustParseAddr("fe80::1%eth0")}})
+
+		want := map[string]bool{"192.0.2.1": false, "203.0.113.1": true, "192.0.2.2": false, "203.0.113.2": true, "fe80::1%eth0": false}
+		got := map[string]bool{}
+		for _, s := range detector.wanted {
+			got[s.Key.Peer.String()] = s.Key.Multihop
+			if s.Transmit != 100*time.Millisecond {
+				t.Errorf("settings %+v", s.Settings)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("routers, and whether they are several hops away (-want +got):\n%s", diff)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.run(ctx) }()
+		near := bfd.Key{Peer: netip.MustParseAddr("192.0.2.1")}
+		detector.events <- bfd.Event{Key: near, Kind: bfd.CameUp}
+		detector.events <- bfd.Event{Key: near, Kind: bfd.Released} // RFC 5882, section 4.2: nothing is wrong
+		detector.events <- bfd.Event{Key: near, Kind: bfd.Failed}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"near", "again"}, lost); diff != "" {
+			t.Errorf("sessions ended (-want +got):\n%s", diff)
+		}
+		detector.state.Sessions = []bfdnet.Session{{Status: bfd.Status{Key: near, State: bfd.Up}}}
+		if diff := cmp.Diff(map[string]v1alpha1.BFDState{"near": v1alpha1.BFDUp, "again": v1alpha1.BFDUp}, b.state()); diff != "" {
+			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
