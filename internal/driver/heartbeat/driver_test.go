@@ -60,7 +60,12 @@ type member struct {
 
 func run(t *testing.T, name lb.NodeName, secret string) *member {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return runAt(t, name, secret, netip.MustParseAddrPort("127.0.0.1:0"))
+}
+
+func runAt(t *testing.T, name lb.NodeName, secret string, addr netip.AddrPort) *member {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +235,7 @@ func TestCutOff(t *testing.T) {
 	a.Leave("b", false)
 	a.Leave("c", false)
 	a.Keep([]netip.AddrPort{c.port.addr()})
-	again := run(t, "c", "secret")
+	again := runAt(t, "c", "secret", c.port.addr())
 	again.Join(heartbeat.Member{Node: "a", Addr: a.port.addr(), Heartbeats: true})
 	a.expect(t, heartbeat.Event{Kind: heartbeat.Found, Node: "c", Addr: c.port.addr()})
 	for a.State().CutOff && time.Now().Before(deadline) {
