@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gossip_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/heraldlb/herald/internal/core/liveness"
+	"github.com/heraldlb/herald/internal/driver/gossip"
+)
+
+func next(t *testing.T, m *member) liveness.Datagram {
+	t.Helper()
+	select {
+	case d := <-m.Datagrams():
+		return d
+	case <-time.After(patience):
+		t.Fatalf("%s: waited in vain for a datagram", m.name)
+		return liveness.Datagram{}
+	}
+}
+
+// TestDatagrams: heartbeats share the port with gossip and do not disturb it.
+func TestDatagrams(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	data := []byte{liveness.Magic, 1, 2, 3}
+	if err := a.WriteDatagram(data, b.State().Addr); err != nil {
+		t.Fatal(err)
+	}
+	want := liveness.Datagram{From: a.State().Addr, Data: data}
+	if diff := cmp.Diff(want, next(t, b), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		t.Errorf("datagram (-want +got):\n%s", diff)
+	}
+
+	// More than anybody takes: they are dropped, and gossip goes on.
+	for range 3000 {
+		if err := a.WriteDatagram(data, b.State().Addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Send([]byte("hello"))
+	b.until(t, "hello", b.has(message("hello")))
+	b.until(t, "dropped datagrams", func() bool { return b.State().Dropped > 0 })
+	if n := b.count(func(e gossip.Event) bool { return e.Kind == gossip.MemberDown }); n != 0 {
+		t.Errorf("%d members were lost", n)
+	}
+}
+
+// TestRefused: the host of a member that has died says so, and messages to
+// others are sent all the same.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	dead, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := dead.LocalAddr().(*net.UDPAddr).AddrPort()
+	_ = dead.Close()
+	for range 3 {
+		if err := a.WriteDatagram([]byte{liveness.Magic}, to); err != nil {
+			t.Fatal(err)
+		}
+		want := liveness.Datagram{From: to, Refused: true}
+		if diff := cmp.Diff(want, next(t, a), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+			t.Errorf("datagram (-want +got):\n%s", diff)
+		}
+	}
+	for range 200 { // the kernel reports the error of one with the next
+		for _, addr := range []netip.AddrPort{to, b.State().Addr} {
+			if err := a.WriteDatagram([]byte{liveness.Magic}, addr); err != nil {
+				t.Fatalf("send to %s: %v", addr, err)
+			}
+		}
+	}
+	for range 200 {
+		next(t, b)
+	}
+	if a.count(func(e gossip.Event) bool { return e.Kind == gossip.MemberDown }) != 0 {
+		t.Error("a member was lost")
+	}
+}
+
+// TestMeet exchanges states with a living member, and joins a stranger.
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	before := a.count(state("state of b"))
+	a.Meet(b.State().Addr)
+	a.until(t, "b's state again", func() bool { return a.count(state("state of b")) > before })
+
+	c := run(t, "c")
+	a.Meet(c.State().Addr)
+	a.until(t, "c", a.sees(b, c))
+	c.until(t, "a and b", c.sees(a, b))
+}
+
+// TestHeartbeats: members tell that they send heartbeats.
+func TestHeartbeats(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	for _, m := range []*member{a, b} {
+		if !m.has(func(e gossip.Event) bool { return e.Kind == gossip.MemberUp && e.Heartbeats })() {
+			t.Errorf("%s does not know that the other one sends heartbeats", m.name)
+		}
+	}
+}
