@@ -40,8 +40,9 @@ type reader interface {
 
 // writer carries out writes; *kube.Writer is one.
 type writer interface {
-	// TakeOver makes this replica the only one whose writes can move addresses,
-	// and finishes what the one before it has begun. It may be called again.
+	// TakeOver makes this replica the only one that can begin to move
+	// addresses. What the one before it has begun is Underway. It may be
+	// called again.
 	TakeOver(ctx context.Context) error
 	// Settle finds out what has become of writes that were not answered for
 	// certain; the next Read shows it. After an error there may be no plan.

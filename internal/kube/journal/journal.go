@@ -13,12 +13,12 @@
 // So there is one object that every change of addresses has to pass, a
 // ConfigMap (Name) in Herald's namespace:
 //
-//	leader     Commit: "I am going to make these writes", compare-and-set
+//	leader     Commit: "I am going to make these writes", compare-and-set;
 //	           then the writes themselves, each bound to its version
-//	successor  Take: "I am the holder now", compare-and-set
-//	           then the same writes once more, as far as their versions still
-//	           are what they were: the old leader's can only conflict now
-//	           then its first plan
+//	successor  Take: "I am the holder now", compare-and-set. What the old
+//	           leader has recorded is Open: it may happen yet, to a Service that
+//	           still has the version. Plans count with it, and the first one
+//	           writes to each such Service: then it cannot happen any more
 //	old leader its next Commit conflicts: ErrLost, and it ends
 //
 // One request for each round that changes addresses is all that it costs. A
@@ -115,7 +115,7 @@ func (j *Journal) Take(ctx context.Context) error {
 		}
 		if have == nil {
 			have = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: j.id.Namespace, Name: j.id.Name, Annotations: map[string]string{
-				"kubernetes.io/description": "What the leading controller of Herald is writing, so that a new leader can finish it. Not to be edited.",
+				"kubernetes.io/description": "What the leading controller of Herald is about to write, for the next one to know. Not to be edited.",
 			}}}
 		}
 		next := have.DeepCopy()
