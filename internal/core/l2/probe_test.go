@@ -171,10 +171,9 @@ func TestContested(t *testing.T) {
 	m.Step(start, claim())
 	revision := m.Revision()
 	runs := occupied(m, 0, 3*time.Minute, otherMAC)
-	longest := []time.Duration{1, 2, 4, 8, 16, 30, 30, 30, 30}
 	last := time.Duration(0)
-	for i, want := range longest {
-		want *= time.Second
+	for i, seconds := range []int{1, 2, 4, 8, 16, 30, 30, 30, 30} {
+		want := time.Duration(seconds) * time.Second
 		if pause := runs[i] - last; pause > want || pause < want*3/4 {
 			t.Errorf("run %d after %v, want at most %v and little less", i, pause, want)
 		}
