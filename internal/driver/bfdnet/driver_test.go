@@ -22,17 +22,17 @@ type wire struct {
 	in receiver
 }
 
-func newWire(t testing.TB, ns *netnstest.NS, at netip.Addr, port int) *wire {
-	t.Helper()
-	w := &wire{t: t, fd: -1}
-	ns.Do(t, func() error {
+func newWire(tb testing.TB, ns *netnstest.NS, at netip.Addr, port int) *wire {
+	tb.Helper()
+	w := &wire{t: tb, fd: -1}
+	ns.Do(tb, func() error {
 		l, err := openListener(listenerKey{port: port, v6: at.Is6()}, false)
 		if err == nil {
 			w.fd = l.fd
 		}
 		return err
 	})
-	t.Cleanup(func() { _ = unix.Close(w.fd) })
+	tb.Cleanup(func() { _ = unix.Close(w.fd) })
 	return w
 }
 

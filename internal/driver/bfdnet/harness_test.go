@@ -47,15 +47,15 @@ var (
 )
 
 // cable connects an interface of this host with eth0 of a new namespace. Both have all addresses above.
-func cable(t testing.TB, name string) (host, far *netnstest.NS) {
-	t.Helper()
-	host, far = netnstest.Host(t), netnstest.New(t)
-	netnstest.Veth(t, host, name, far, "eth0")
+func cable(tb testing.TB, name string) (host, far *netnstest.NS) {
+	tb.Helper()
+	host, far = netnstest.Host(tb), netnstest.New(tb)
+	netnstest.Veth(tb, host, name, far, "eth0")
 	for _, p := range []netip.Prefix{host4, host6, hostL} {
-		host.AddAddr(t, name, p)
+		host.AddAddr(tb, name, p)
 	}
 	for _, p := range []netip.Prefix{far4, far6, farL} {
-		far.AddAddr(t, "eth0", p)
+		far.AddAddr(tb, "eth0", p)
 	}
 	return host, far
 }
@@ -74,10 +74,10 @@ type timedEvent struct {
 	bfd.Event
 }
 
-func running(t testing.TB) *watched {
-	t.Helper()
+func running(tb testing.TB) *watched {
+	tb.Helper()
 	d := &watched{Driver: New(Config{Logger: slog.New(slog.DiscardHandler), Retry: 50 * ms})}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
 	collected := make(chan struct{})
@@ -92,11 +92,11 @@ func running(t testing.TB) *watched {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 		<-collected
 	})
-	t.Cleanup(d.stop)
+	tb.Cleanup(d.stop)
 	return d
 }
 
@@ -107,10 +107,10 @@ func (d *watched) seen() []timedEvent {
 }
 
 // await waits until the session with a router is as wanted.
-func (d *watched) await(t testing.TB, key bfd.Key, want string, check func(Session) bool) Session {
-	t.Helper()
+func (d *watched) await(tb testing.TB, key bfd.Key, want string, check func(Session) bool) Session {
+	tb.Helper()
 	var last Session
-	netnstest.Eventually(t, func() error {
+	netnstest.Eventually(tb, func() error {
 		for _, s := range d.State().Sessions {
 			if s.Key == key {
 				last = s
@@ -124,31 +124,31 @@ func (d *watched) await(t testing.TB, key bfd.Key, want string, check func(Sessi
 	return last
 }
 
-func (d *watched) awaitState(t testing.TB, key bfd.Key, want bfd.State) Session {
-	t.Helper()
-	return d.await(t, key, want.String(), func(s Session) bool { return s.State == want })
+func (d *watched) awaitState(tb testing.TB, key bfd.Key, want bfd.State) Session {
+	tb.Helper()
+	return d.await(tb, key, want.String(), func(s Session) bool { return s.State == want })
 }
 
 // command runs a command in a namespace.
-func command(t testing.TB, ns *netnstest.NS, name string, args ...string) {
-	t.Helper()
+func command(tb testing.TB, ns *netnstest.NS, name string, args ...string) {
+	tb.Helper()
 	out := &bytes.Buffer{}
-	if err := start(t, ns, out, name, args...).Wait(); err != nil {
-		t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	if err := start(tb, ns, out, name, args...).Wait(); err != nil {
+		tb.Fatalf("%s %v: %v: %s", name, args, err, out)
 	}
 }
 
 // start starts a process in a namespace and kills it at the end of the test.
-func start(t testing.TB, ns *netnstest.NS, out *bytes.Buffer, name string, args ...string) *exec.Cmd {
-	t.Helper()
+func start(tb testing.TB, ns *netnstest.NS, out *bytes.Buffer, name string, args ...string) *exec.Cmd {
+	tb.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
-	ns.Do(t, func() error {
+	ns.Do(tb, func() error {
 		runtime.LockOSThread() // never unlocked: the thread is in another namespace
 		return cmd.Start()
 	})
 	var once sync.Once
-	t.Cleanup(func() { kill(&once, cmd) })
+	tb.Cleanup(func() { kill(&once, cmd) })
 	return cmd
 }
 
@@ -160,14 +160,14 @@ func kill(once *sync.Once, cmd *exec.Cmd) {
 }
 
 // program skips the test if a router is not installed, or fails it on CI.
-func program(t testing.TB, paths ...string) {
-	t.Helper()
+func program(tb testing.TB, paths ...string) {
+	tb.Helper()
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {
 			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
-			t.Skipf("SKIPPED: %v", err)
+			tb.Skipf("SKIPPED: %v", err)
 		}
 	}
 }
@@ -180,33 +180,33 @@ type frr struct {
 }
 
 // newFRR starts zebra, which bfdd has its interfaces from, and bfdd.
-func newFRR(t testing.TB, ns *netnstest.NS, config string) *frr {
-	t.Helper()
-	program(t, "/usr/lib/frr/zebra", "/usr/lib/frr/bfdd", "/usr/bin/vtysh")
-	r := &frr{t: t, dir: frrDir(t)}
+func newFRR(tb testing.TB, ns *netnstest.NS, config string) *frr {
+	tb.Helper()
+	program(tb, "/usr/lib/frr/zebra", "/usr/lib/frr/bfdd", "/usr/bin/vtysh")
+	r := &frr{t: tb, dir: frrDir(tb)}
 	daemon := func(name, config string, more ...string) *exec.Cmd {
 		file := filepath.Join(r.dir, name+".conf")
 		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		args := []string{"-u", "frr", "-g", "frr", "-f", file, "-i", filepath.Join(r.dir, name+".pid"),
 			"-z", filepath.Join(r.dir, "zserv"), "--vty_socket", r.dir, "-P", "0", "--log", "stdout"}
 		out := &bytes.Buffer{}
-		cmd := start(t, ns, out, "/usr/lib/frr/"+name, append(args, more...)...)
-		t.Cleanup(func() {
-			if t.Failed() {
-				t.Logf("%s:\n%s", name, out)
+		cmd := start(tb, ns, out, "/usr/lib/frr/"+name, append(args, more...)...)
+		tb.Cleanup(func() {
+			if tb.Failed() {
+				tb.Logf("%s:\n%s", name, out)
 			}
 		})
 		return cmd
 	}
 	daemon("zebra", "")
-	netnstest.Eventually(t, func() error {
+	netnstest.Eventually(tb, func() error {
 		_, err := os.Stat(filepath.Join(r.dir, "zserv"))
 		return err
 	})
 	r.cmd = daemon("bfdd", config, "--bfdctl", filepath.Join(r.dir, "bfdd.sock"))
-	netnstest.Eventually(t, func() error {
+	netnstest.Eventually(tb, func() error {
 		_, err := r.vtysh("show version")
 		return err
 	})
@@ -214,25 +214,25 @@ func newFRR(t testing.TB, ns *netnstest.NS, config string) *frr {
 }
 
 // frrDir returns a directory that belongs to the user that FRR insists on.
-func frrDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "frr")
+func frrDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "frr") //nolint:usetesting // TempDir is inside of a directory that only we may enter
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	owner, err := user.Lookup("frr")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	uid, _ := strconv.Atoi(owner.Uid)
 	gid, _ := strconv.Atoi(owner.Gid)
 	if err := os.Chown(dir, uid, gid); err != nil {
-		t.Skipf("SKIPPED, not root: %v", err)
+		tb.Skipf("SKIPPED, not root: %v", err)
 	}
 	return dir
 }
@@ -297,20 +297,20 @@ type bird struct {
 	cmd    *exec.Cmd
 }
 
-func newBird(t testing.TB, ns *netnstest.NS, config string) *bird {
-	t.Helper()
-	program(t, "/usr/sbin/bird", "/usr/sbin/birdc")
-	dir := t.TempDir()
-	b := &bird{t: t, socket: filepath.Join(dir, "bird.ctl")}
+func newBird(tb testing.TB, ns *netnstest.NS, config string) *bird {
+	tb.Helper()
+	program(tb, "/usr/sbin/bird", "/usr/sbin/birdc")
+	dir := tb.TempDir()
+	b := &bird{t: tb, socket: filepath.Join(dir, "bird.ctl")}
 	file := filepath.Join(dir, "bird.conf")
 	if err := os.WriteFile(file, []byte("router id 192.0.2.2;\nprotocol device {}\n"+config), 0o644); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	out := &bytes.Buffer{}
-	b.cmd = start(t, ns, out, "/usr/sbin/bird", "-f", "-c", file, "-s", b.socket, "-P", filepath.Join(dir, "bird.pid"))
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("bird:\n%s", out)
+	b.cmd = start(tb, ns, out, "/usr/sbin/bird", "-f", "-c", file, "-s", b.socket, "-P", filepath.Join(dir, "bird.pid"))
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("bird:\n%s", out)
 		}
 	})
 	return b

@@ -109,11 +109,12 @@ func (m manySpec) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	return err
 }
 
+// longestStall returns the longest time for which this process did not get to run.
 func longestStall(ctx context.Context) (longest time.Duration) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		time.Sleep(5 * ms)
-		longest = max(longest, time.Since(began)-5*ms)
+		time.Sleep(20 * ms)
+		longest = max(longest, time.Since(began)-20*ms)
 	}
 	return longest
 }
@@ -219,6 +220,10 @@ func TestMany(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var (
+		stall  time.Duration
+		failed []string
+	)
 	for i, e := range ends {
 		var r manyResult
 		if err := json.Unmarshal([]byte(e.line(t)), &r); err != nil {
@@ -226,8 +231,10 @@ func TestMany(t *testing.T) {
 		}
 		perSession := r.CPU.Seconds() / spec.Period.Seconds() / float64(spec.Sessions) * 100
 		t.Logf("end %d: %+v; %.3f %% of a core per session, %v per packet", i, r, perSession, r.CPU/time.Duration(r.Sent+r.Received))
+		stall = max(stall, r.Stall)
 		if r.Up != spec.Sessions || r.Failed != 0 {
-			t.Errorf("end %d: %d of %d sessions are up, failures: %d", i, r.Up, spec.Sessions, r.Failed)
+			failed = append(failed, fmt.Sprintf("end %d: %d of %d sessions are up, failures: %d, first %v",
+				i, r.Up, spec.Sessions, r.Failed, r.Failures))
 		}
 		if least := uint64(spec.Sessions) * uint64(spec.Period/spec.Interval); r.Received < least*9/10 {
 			t.Errorf("end %d: %d packets received, want at least %d", i, r.Received, least)
@@ -236,6 +243,14 @@ func TestMany(t *testing.T) {
 		if packets := r.Sent + r.Received; r.Mallocs > packets/20 {
 			t.Errorf("end %d: %d allocations for %d packets", i, r.Mallocs, packets)
 		}
+	}
+	switch {
+	case len(failed) == 0:
+	case stall > spec.Interval:
+		// A session cannot tell that from a peer that is gone. The machine is too busy for this test.
+		t.Skipf("SKIPPED: a process did not get to run for %v, so: %v", stall, failed)
+	default:
+		t.Error(strings.Join(failed, "\n"))
 	}
 }
 

@@ -54,9 +54,11 @@ func (r *runner) run(ctx context.Context) error {
 		r.open()
 		r.turn()
 		r.closeUnwanted()
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			r.goodbye()
 			return nil
+		default:
 		}
 		if err := r.wait(); err != nil {
 			return err
@@ -146,7 +148,7 @@ func (r *runner) send(o *bfd.Outgoing) {
 	}
 }
 
-var errRefused = errors.New("router refuses BFD packets: is BFD enabled there?") //nolint:gochecknoglobals // a constant
+var errRefused = errors.New("router refuses BFD packets: is BFD enabled there?")
 
 // problem is what is wrong with sending.
 type problem struct {

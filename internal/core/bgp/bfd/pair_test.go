@@ -30,15 +30,15 @@ type sentPacket struct {
 	Packet
 }
 
-func newPair(t testing.TB, a, b Settings) *pair {
-	t.Helper()
-	return newPairOf(t, false, a, b)
+func newPair(tb testing.TB, a, b Settings) *pair {
+	tb.Helper()
+	return newPairOf(tb, false, a, b)
 }
 
-func newPairOf(t testing.TB, multihop bool, a, b Settings) *pair {
-	t.Helper()
+func newPairOf(tb testing.TB, multihop bool, a, b Settings) *pair {
+	tb.Helper()
 	p := &pair{
-		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), m: [2]*Machine{New(1), New(2)}, want: [2]Settings{a, b},
+		t: tb, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), m: [2]*Machine{New(1), New(2)}, want: [2]Settings{a, b},
 		addr: [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")},
 	}
 	for i := range 2 {

@@ -39,7 +39,7 @@ func (q queue) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (q *queue) Push(x any) {
-	s := x.(*session) //nolint:revive,errcheck // only put calls it
+	s := x.(*session) // only put calls it
 	s.position = len(*q)
 	*q = append(*q, s)
 }
