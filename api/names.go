@@ -57,6 +57,11 @@ const (
 	// AnnotationAllocatedFromPool names the pool the addresses came from.
 	AnnotationAllocatedFromPool       = Prefix + "ip-allocated-from-pool"
 	AnnotationAllocatedFromPoolLegacy = PrefixLegacy + "ip-allocated-from-pool"
+
+	// AnnotationAssignedAt says since when the Service has each address:
+	// ADDRESS=TIME, separated by commas. An address that it had before Herald
+	// came is left out.
+	AnnotationAssignedAt = GroupHerald + "/assigned-at"
 )
 
 // Labels of the objects Herald writes.

@@ -39,6 +39,9 @@ func stripService(s *corev1.Service, condition string) {
 	annotations := s.Annotations
 	stripMeta(&s.ObjectMeta)
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
+		if k == api.AnnotationAssignedAt {
+			return condition != api.ConditionAllocated // the controller's
+		}
 		return !strings.HasPrefix(k, api.Prefix) && !strings.HasPrefix(k, api.PrefixLegacy) && k != api.AnnotationL2MoveTo
 	})
 	if len(annotations) > 0 {

@@ -195,13 +195,18 @@ func request(obj *corev1.Service) (lb.Request, string) {
 }
 
 // plain reports whether the Service asks for nothing in particular: the only
-// annotation it may have is the one that Herald writes.
+// annotations it may have are those that Herald writes.
 func plain(obj *corev1.Service) bool {
-	if obj.Spec.LoadBalancerIP != "" || len(obj.Annotations) > 1 {
+	if obj.Spec.LoadBalancerIP != "" || len(obj.Annotations) > 2 {
 		return false
 	}
-	_, own := obj.Annotations[api.AnnotationAllocatedFromPool]
-	return own || len(obj.Annotations) == 0
+	own := 0
+	for _, name := range []string{api.AnnotationAllocatedFromPool, api.AnnotationAssignedAt} {
+		if _, ok := obj.Annotations[name]; ok {
+			own++
+		}
+	}
+	return own == len(obj.Annotations)
 }
 
 // requested parses the addresses asked for. The error continues a sentence.

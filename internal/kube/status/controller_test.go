@@ -187,7 +187,8 @@ func TestFirstRoundThenSilence(t *testing.T) {
 func TestServicePatch(t *testing.T) {
 	t.Parallel()
 	got := string(round(cluster(service("a")), opt)[0].Patch)
-	want := `{"metadata":{"resourceVersion":"5","uid":"uid-a","annotations":{"metallb.io/ip-allocated-from-pool":"main"}},` +
+	want := `{"metadata":{"resourceVersion":"5","uid":"uid-a","annotations":{` +
+		`"heraldlb.io/assigned-at":"192.0.2.0=2026-01-31T12:00:00Z","metallb.io/ip-allocated-from-pool":"main"}},` +
 		`"status":{"conditions":[{"type":"heraldlb.io/Allocated","status":"True","lastTransitionTime":"2026-01-31T12:00:00Z","reason":"AddressAssigned","message":"192.0.2.0 from pool \"main\""}],` +
 		`"loadBalancer":{"ingress":[{"ip":"192.0.2.0"}]}}}`
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -211,7 +212,11 @@ func TestOthersArePreserved(t *testing.T) {
 	if len(in) != 2 || in[0].IP != "192.0.2.3" || *in[0].IPMode != proxy || len(in[0].Ports) != 1 || in[1].IP != "2001:db8::" {
 		t.Errorf("ingress: %+v", in)
 	}
-	if diff := cmp.Diff(map[string]string{"mine": "1", api.AnnotationAllocatedFromPool: "main"}, got.Annotations); diff != "" {
+	want := map[string]string{
+		"mine": "1", api.AnnotationAllocatedFromPool: "main",
+		api.AnnotationAssignedAt: "2001:db8::=2026-01-31T12:00:00Z", // the other one was there before
+	}
+	if diff := cmp.Diff(want, got.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
 	found := map[string]metav1.ConditionStatus{}

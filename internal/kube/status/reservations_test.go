@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
 )
 
 // TestReservations lets a number of addresses be chosen and used, and checks
@@ -88,5 +90,35 @@ func TestReservationTrouble(t *testing.T) {
 		if w.Object == snapshot.Object(deleted) {
 			t.Errorf("wrote to a reservation that is being deleted: %s", w.Patch)
 		}
+	}
+}
+
+// TestAssignedAt: each address keeps the time at which it was given.
+func TestAssignedAt(t *testing.T) {
+	t.Parallel()
+	at := func(o snapshot.Objects, want string) {
+		t.Helper()
+		if got := o.Services[0].Annotations[api.AnnotationAssignedAt]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	dual := corev1.IPFamilyPolicyPreferDualStack
+	o := cluster(service("web"))
+	o = apply(t, o, round(o, opt))
+	at(o, "192.0.2.0=2026-01-31T12:00:00Z")
+	o.Services[0].Spec.ClusterIPs, o.Services[0].Spec.IPFamilyPolicy = []string{"fd00::1", "10.96.0.1"}, &dual
+	o = apply(t, o, round(o, later))
+	at(o, "2001:db8::=2026-01-31T13:00:00Z,192.0.2.0=2026-01-31T12:00:00Z")
+	o.Services[0].Annotations[api.AnnotationLoadBalancerIPs] = "2001:db8::1,192.0.2.0"
+	o = apply(t, o, round(o, opt))
+	at(o, "2001:db8::1=2026-01-31T12:00:00Z,192.0.2.0=2026-01-31T12:00:00Z")
+	if again := round(o, later); len(again) > 0 {
+		t.Errorf("the next round writes: %s", again[0].Patch)
+	}
+	o.Pools[0].Spec.Addresses = []string{"198.51.100.0/30"}
+	o = apply(t, o, round(o, later))
+	at(o, "")
+	if got := status.AssignedAt("192.0.2.1=2026-01-31T12:00:00Z,192.0.2.2=soon,web=2026-01-31T12:00:00Z,192.0.2.3,"); len(got) != 1 {
+		t.Errorf("read %v", got)
 	}
 }

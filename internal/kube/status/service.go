@@ -132,6 +132,7 @@ func service(obj *corev1.Service, d *ipam.Decision, now time.Time, force bool) (
 	moves := !slices.Equal(addresses(obj.Status.LoadBalancer.Ingress), d.Addresses)
 	if moves {
 		p.Status["loadBalancer"] = map[string]any{"ingress": ingress(obj.Status.LoadBalancer.Ingress, d.Addresses)}
+		p.assignedAt(obj, d.Addresses, now)
 	}
 	cond, differs := condition(obj.Status.Conditions, metav1.Condition{
 		Type:               api.ConditionAllocated,
@@ -176,6 +177,49 @@ func annotations(obj *corev1.Service, pools []string) map[string]any {
 	}
 	if legacy {
 		out[api.AnnotationAllocatedFromPoolLegacy] = nil
+	}
+	return out
+}
+
+// assignedAt makes the annotation name the time of each address that is new.
+// It keeps what it says of the others.
+func (p *patch) assignedAt(obj *corev1.Service, want []netip.Addr, now time.Time) {
+	have, there := obj.Annotations[api.AnnotationAssignedAt]
+	times := AssignedAt(have)
+	old := addresses(obj.Status.LoadBalancer.Ingress)
+	var parts []string
+	for _, a := range want {
+		at, known := times[a], slices.Contains(old, a)
+		if !known {
+			at = now.UTC().Format(time.RFC3339)
+		}
+		if at != "" {
+			parts = append(parts, a.String()+"="+at)
+		}
+	}
+	text := strings.Join(parts, ",")
+	if text == have {
+		return
+	}
+	if p.Metadata.Annotations == nil {
+		p.Metadata.Annotations = map[string]any{}
+	}
+	if text != "" {
+		p.Metadata.Annotations[api.AnnotationAssignedAt] = text
+	} else if there {
+		p.Metadata.Annotations[api.AnnotationAssignedAt] = nil
+	}
+}
+
+// AssignedAt reads the annotation: the time of each address, as written.
+func AssignedAt(text string) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for part := range strings.SplitSeq(text, ",") {
+		address, at, _ := strings.Cut(part, "=")
+		a, err := netip.ParseAddr(address)
+		if _, bad := time.Parse(time.RFC3339, at); err == nil && bad == nil {
+			out[a] = at
+		}
 	}
 	return out
 }
@@ -260,7 +304,7 @@ func texts(in []netip.Addr) []string {
 // status.loadBalancer.) Its object is a complete one, not one of a cache.
 func Release(obj *corev1.Service) (Write, bool) {
 	p := patch{Metadata: patchMeta{ResourceVersion: obj.ResourceVersion, UID: string(obj.UID), Annotations: map[string]any{}}}
-	for _, name := range []string{api.AnnotationAllocatedFromPool, api.AnnotationAllocatedFromPoolLegacy} {
+	for _, name := range []string{api.AnnotationAllocatedFromPool, api.AnnotationAllocatedFromPoolLegacy, api.AnnotationAssignedAt} {
 		if _, ok := obj.Annotations[name]; ok {
 			p.Metadata.Annotations[name] = nil
 		}
