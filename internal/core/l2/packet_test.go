@@ -147,8 +147,12 @@ func FuzzParseFrame(f *testing.F) {
 		if err != nil || again != p {
 			t.Fatalf("round trip of %+v: %+v, %v", p, again, err)
 		}
-		m := owning(DefaultConfig())
 		p.Interface = eth0.Index
+		probing := probed(prober(), ip4, ip6)
+		if answer, ok := probing.Step(start, p); ok {
+			t.Fatalf("answer while probing: %+v", answer)
+		}
+		m := owning(DefaultConfig())
 		answer, ok := m.Step(start, p)
 		if !ok {
 			return

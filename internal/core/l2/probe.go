@@ -92,6 +92,18 @@ func (m *Machine) Unsent(now time.Time, p *Packet) {
 	}
 }
 
+// Missed tells that packets may have come in that were not given to Step. Silence proves nothing then, so probing begins
+// anew where it is under way.
+func (m *Machine) Missed(now time.Time) {
+	for _, a := range m.order {
+		for _, t := range a.targets {
+			if t.stage == probing {
+				m.probe(now, t)
+			}
+		}
+	}
+}
+
 // detection asks whether somebody else has the address, as one who does not have it himself. For IPv6 the answer goes to
 // all nodes, which turns them to the one who has the address, and does no harm.
 func (t *target) detection() Packet {

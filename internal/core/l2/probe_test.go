@@ -324,6 +324,21 @@ func TestProbeMany(t *testing.T) {
 	}
 }
 
+// TestProbeMissed: after a time in which answers may have been lost, all questions are asked again.
+func TestProbeMissed(t *testing.T) {
+	t.Parallel()
+	m := probed(prober(), ip4)
+	sent(m, start.Add(290*ms))
+	m.Missed(start.Add(290 * ms))
+	want := []string{
+		"290ms probe 192.0.2.1 from 02:00:00:00:00:01", "390ms probe 192.0.2.1 from 02:00:00:00:00:01",
+		"490ms probe 192.0.2.1 from 02:00:00:00:00:01",
+	}
+	if diff := cmp.Diff(want, sent(m, start.Add(589*ms))); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+}
+
 // TestProbeAfterPause: a process that stood still gives the others time to answer nevertheless.
 func TestProbeAfterPause(t *testing.T) {
 	t.Parallel()

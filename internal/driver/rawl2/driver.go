@@ -94,6 +94,9 @@ func (d *Driver) Lease(until time.Time) {
 	d.mu.Lock()
 	over := !d.lease.IsZero() && !leased(time.Now(), d.lease)
 	d.lease = until
+	if over {
+		d.machine.Missed(time.Now()) // answers, see answer
+	}
 	d.mu.Unlock()
 	if over {
 		notify(d.wake) // announcements may be due
