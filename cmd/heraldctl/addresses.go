@@ -11,9 +11,10 @@ import (
 	"github.com/heraldlb/herald/internal/ctl"
 )
 
-const addressesLong = `Lists the addresses that Services have: whose they are, the pool they are from, since when the Service
-has all it asks for without a break (the condition heraldlb.io/Allocated; an address replaced at once by
-another does not change it), and the node that answers for them (its ServiceL2Status).
+const addressesLong = `Lists the addresses that Services have: whose they are, the pool they are from, since when the Service has
+them, and the node that answers for them (its ServiceL2Status). SINCE is when the controller gave the
+address (annotation heraldlb.io/assigned-at); "<TIME" is for addresses given before Herald wrote that down:
+at that time the Service had it already.
 
 Addresses that an IPReservation holds are listed, too, with "-" for the Service while nobody uses them.
 -o wide says how much of its quota the namespace has used (spec.quotas of the pool).

@@ -18,6 +18,7 @@ import (
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/kube/status"
 )
 
 // Address is an address that a Service has, or that is reserved. One that is
@@ -29,10 +30,13 @@ type Address struct {
 	Service string `json:"service,omitempty"`
 	// Pool is empty if the pool is not known.
 	Pool string `json:"pool,omitempty"`
-	// Since is the transition time of the condition heraldlb.io/Allocated while
-	// that is True: since then the Service has all its addresses. An address
-	// that replaced another at once does not change it.
+	// Since is when the controller gave the Service this address, as it wrote
+	// down then (annotation heraldlb.io/assigned-at).
 	Since string `json:"since,omitempty"`
+	// SinceAtLatest stands in for it if the Service had the address before
+	// anybody wrote that down: when the condition heraldlb.io/Allocated became
+	// True. The address may be older.
+	SinceAtLatest string `json:"sinceAtLatest,omitempty"`
 	// Nodes answer for the address: one, or for a moment two, while one takes
 	// over.
 	Nodes      []string `json:"nodes,omitempty"`
@@ -96,8 +100,9 @@ func (v *View) address(svc *lb.Service, i int, pool string) Address {
 		a.Reservation = h.Key.String()
 	}
 	obj := v.cluster.service(svc.Key)
-	if c := condition(obj, api.ConditionAllocated); c != nil && c.Status == metav1.ConditionTrue {
-		a.Since = stamp(c.LastTransitionTime)
+	a.Since = status.AssignedAt(obj.Annotations[api.AnnotationAssignedAt])[a.Address]
+	if c := condition(obj, api.ConditionAllocated); a.Since == "" && c != nil && c.Status == metav1.ConditionTrue {
+		a.SinceAtLatest = stamp(c.LastTransitionTime)
 	}
 	if c := condition(obj, api.ConditionAnnounced); c != nil {
 		a.Announced = c.Reason
@@ -114,6 +119,14 @@ func (v *View) address(svc *lb.Service, i int, pool string) Address {
 	slices.Sort(a.Interfaces)
 	a.Interfaces = slices.Compact(a.Interfaces)
 	return a
+}
+
+// since is a column. "<" is: the address may be older.
+func (a *Address) since() string {
+	if a.Since == "" && a.SinceAtLatest != "" {
+		return "<" + a.SinceAtLatest
+	}
+	return a.Since
 }
 
 // stamp writes a time so that it sorts, in UTC.
@@ -173,7 +186,7 @@ func addressTable(w io.Writer, list []Address, wide bool) error {
 		if a.Service != "" {
 			service = a.Namespace + "/" + a.Service
 		}
-		row([]string{a.Address.String(), service, orDash(a.Pool), orDash(a.Since), orDash(strings.Join(a.Nodes, ",")), orDash(a.Reservation)},
+		row([]string{a.Address.String(), service, orDash(a.Pool), orDash(a.since()), orDash(strings.Join(a.Nodes, ",")), orDash(a.Reservation)},
 			[]string{orDash(strings.Join(a.Interfaces, ",")), orDash(a.SharingKey), orDash(a.Announced), orDash(a.Quota)})
 	}
 	return t.Flush()

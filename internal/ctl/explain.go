@@ -16,6 +16,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
 )
 
 // Explain tells the story of one Service: what it asks for, what it gets and
@@ -166,17 +167,21 @@ func (t *tale) headline(a announced) {
 // address tells what the Service has, and how that differs from the plan.
 func (t *tale) address() []string {
 	var lines []string
+	dated := 0
 	c := condition(t.obj, api.ConditionAllocated)
 	for i, a := range t.svc.Assigned {
 		line := a.String()
 		if p := t.view.poolOf(t.svc, i); p != "" {
 			line += fmt.Sprintf(" from pool %q", p)
 		}
+		if at := status.AssignedAt(t.obj.Annotations[api.AnnotationAssignedAt])[a]; at != "" {
+			line += ", since " + at
+			dated++
+		}
 		lines = append(lines, line)
 	}
-	if len(lines) > 0 && c != nil && c.Status == metav1.ConditionTrue {
-		// Not since when it has this very address: the condition stays True
-		// when an address is replaced at once.
+	if len(lines) > dated && c != nil && c.Status == metav1.ConditionTrue {
+		// All that is known of addresses from before Herald wrote it down.
 		lines = append(lines, fmt.Sprintf("%s is True since %s", api.ConditionAllocated, orDash(stamp(c.LastTransitionTime))))
 	}
 	if t.d.Reason.Code != reason.AddressAssigned {

@@ -41,7 +41,7 @@ func meta(m metav1.ObjectMeta) metav1.ObjectMeta {
 func stripService(s *corev1.Service) *corev1.Service {
 	out := &corev1.Service{ObjectMeta: meta(s.ObjectMeta)}
 	for name, value := range s.Annotations {
-		if strings.HasPrefix(name, api.Prefix) || strings.HasPrefix(name, api.PrefixLegacy) {
+		if name == api.AnnotationAssignedAt || strings.HasPrefix(name, api.Prefix) || strings.HasPrefix(name, api.PrefixLegacy) {
 			metav1.SetMetaDataAnnotation(&out.ObjectMeta, name, value)
 		}
 	}
