@@ -73,6 +73,7 @@ type Machine struct {
 	acks     []ack                     // to be sent
 	greeted  map[lb.NodeName]time.Time // nodes that came; when to greet them once more
 	greet    []lb.NodeName             // to be greeted now
+	remind   []lb.NodeName             // to be told what they hold
 	newSelf  bool                      // the own record is to be sent
 
 	balanceAt time.Time // when to look for balance next

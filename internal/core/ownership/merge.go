@@ -28,6 +28,9 @@ func (m *Machine) Receive(data []byte) error {
 	for _, o := range msg.offers {
 		m.accept(o, msg.sender)
 	}
+	if msg.greeting != nil {
+		m.returnGreeting(msg.sender, *msg.greeting)
+	}
 	m.hear(&msg)
 	m.trySettle()
 	return nil

@@ -53,6 +53,9 @@ func (m *Machine) messages() []Letter {
 		if slices.Contains(m.greet, to) {
 			out = append(out, m.greeting(to)...)
 		}
+		if slices.Contains(m.remind, to) {
+			out = append(out, m.tell(to, m.heldBy(to))...)
+		}
 		for _, g := range m.offers {
 			if g.givenTo(to) {
 				p.offer(g)
@@ -65,7 +68,7 @@ func (m *Machine) messages() []Letter {
 		}
 		out = append(out, p.finish()...)
 	}
-	m.offers, m.acks, m.greet = nil, nil, nil
+	m.offers, m.acks, m.greet, m.remind = nil, nil, nil, nil
 	return out
 }
 
@@ -75,15 +78,60 @@ func (m *Machine) messages() []Letter {
 func (m *Machine) greeting(to lb.NodeName) []Letter {
 	hello := m.message(false)
 	hello.records = []record{recordOf(m.self)}
+	held := m.heldBy(m.cfg.Self)
+	number := uint64(len(held))
+	hello.greeting = &number
 	out := []Letter{{To: to, Data: hello.encode()}}
-	p := packer{m: m, to: to}
-	for _, ip := range slices.SortedFunc(maps.Keys(m.answering), netip.Addr.Compare) {
-		if c := m.claims[ip]; c.node == m.cfg.Self {
-			p.room(1, c.node)
-			p.claim(ip, c)
+	return append(out, m.tell(to, held)...)
+}
+
+// heldBy lists the addresses that a node claims, sorted.
+func (m *Machine) heldBy(name lb.NodeName) []netip.Addr {
+	var out []netip.Addr
+	for ip, c := range m.claims {
+		if c.node == name {
+			out = append(out, ip)
 		}
 	}
-	return append(out, p.finish()...)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+// tell shows a node the claims on some addresses.
+func (m *Machine) tell(to lb.NodeName, addresses []netip.Addr) []Letter {
+	p := packer{m: m, to: to}
+	for _, ip := range addresses {
+		p.room(1, m.claims[ip].node)
+		p.claim(ip, m.claims[ip])
+	}
+	return p.finish()
+}
+
+// reminders is how many nodes remind one that has forgotten its claims.
+const reminders = 3
+
+// returnGreeting reminds a node of claims that it does not seem to know any
+// more: it was restarted so quickly that nobody noticed, and everybody else
+// believes that it answers.
+func (m *Machine) returnGreeting(from lb.NodeName, held uint64) {
+	if known := m.heldBy(from); uint64(len(known)) <= held {
+		return
+	}
+	before := 0
+	for name, n := range m.nodes { // counted, whatever the order
+		if n.alive && name != from && m.before(name, from) {
+			before++
+		}
+	}
+	if before < reminders {
+		m.remind = append(m.remind, from)
+	}
+}
+
+// before reports whether a node comes before this one in the order that holds
+// for things about another node.
+func (m *Machine) before(name, about lb.NodeName) bool {
+	return name != m.cfg.Self && before(name, m.cfg.Self, string(about))
 }
 
 // greetDue greets nodes once more.
@@ -106,6 +154,7 @@ func (m *Machine) correspondents() []lb.NodeName {
 		out = append(out, a.to)
 	}
 	out = append(out, m.greet...)
+	out = append(out, m.remind...)
 	slices.Sort(out)
 	return slices.Compact(out)
 }

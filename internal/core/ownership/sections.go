@@ -23,6 +23,9 @@ func (msg *message) appendSections(b []byte) []byte {
 	add(sectionHardware, msg.appendHardware(nil))
 	add(sectionUnproven, msg.appendUnproven(nil))
 	add(sectionOffers, msg.appendOffers(nil))
+	if msg.greeting != nil {
+		add(sectionGreeting, binary.AppendUvarint(nil, *msg.greeting))
+	}
 	if len(sections) == 0 {
 		return b
 	}
@@ -76,6 +79,9 @@ func (msg *message) readSections(r *reader) {
 			msg.readUnproven(&content)
 		case sectionOffers:
 			msg.readOffers(&content)
+		case sectionGreeting:
+			held := content.uvarint()
+			msg.greeting = &held
 		}
 		if content.err != nil {
 			r.fail(content.err)

@@ -30,6 +30,7 @@ import (
 //	2 unproven   the places, in the list of claims, of those that are unproven, ascending
 //	3 offers     name of the node, then for each group offered to it: place of the claim on
 //	             its key, number of nodes that were asked before
+//	4 greeting   number of claims of the sender, all of them, in this message and the next
 const (
 	wireVersion = 1
 
@@ -40,6 +41,7 @@ const (
 	sectionHardware = 1
 	sectionUnproven = 2
 	sectionOffers   = 3
+	sectionGreeting = 4
 
 	// maxNews keeps a message within one gossip packet of 1,400 bytes, with
 	// the encryption and the labels around it.
@@ -61,6 +63,9 @@ type message struct {
 	records []record
 	claims  []Claim
 	offers  []offer // all to one node
+	// greeting: the sender has met this node, and holds so many claims. nil: it
+	// is no greeting.
+	greeting *uint64
 }
 
 // record is what a node publishes of itself.

@@ -25,9 +25,13 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	if n.machine == nil {
 		return // it left a moment ago
 	}
+	was := n.machine.Settled()
 	n.tick(c)
 	give(n.machine)
 	r := n.machine.Ready()
+	if now := n.machine.Settled(); now != was {
+		c.trace("%s settled: %v", n.name, now)
+	}
 	for _, ip := range r.Stop {
 		delete(n.answers, ip)
 	}
