@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		EventSource: api.EventSourceController,
 		UserAgent:   "herald-controller",
 		Changed:     loop.Poke,
+		QuietWrites: true, // a second plan on the result of a plan changes nothing
 		ServiceGone: func(svc *corev1.Service) {
 			gone.add(svc)
 			c.memory.add(svc)
@@ -291,6 +293,9 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	c.decided = time.Since(begun)
 	out := c.writer.Apply(ctx, writes)
 	c.written = out.Written
+	if out.Written > 0 && slices.ContainsFunc(writes, takes) {
+		out.Again = time.Nanosecond // somebody may wait for what has been taken, and own writes are no event
+	}
 	if out.Written > 0 {
 		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))
 	}
@@ -298,6 +303,13 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 		return sooner(wait, out.Again), &writeError{out.Err}
 	}
 	return sooner(wait, out.Again), nil
+}
+
+// takes reports whether a write changes the addresses of a Service that had
+// some.
+func takes(w status.Write) bool {
+	svc, ok := w.Object.(*corev1.Service)
+	return ok && w.Moves && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
 // sooner returns the shorter of two waits, of which 0 is none.

@@ -266,3 +266,23 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// After an address was taken the loop must go on by itself: its own writes wake
+// nobody.
+func TestTakes(t *testing.T) {
+	t.Parallel()
+	had := &corev1.Service{Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}}}
+	for name, tc := range map[string]struct {
+		write status.Write
+		want  bool
+	}{
+		"an address goes":            {status.Write{Object: had, Moves: true}, true},
+		"a condition changes":        {status.Write{Object: had}, false},
+		"the first address is given": {status.Write{Object: &corev1.Service{}, Moves: true}, false},
+		"a pool":                     {status.Write{Object: &v1beta1.IPAddressPool{}, Moves: true}, false},
+	} {
+		if got := takes(tc.write); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}

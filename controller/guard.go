@@ -83,6 +83,9 @@ func missingPools(objs snapshot.Objects, namespace string) []string {
 	}
 	var out []string
 	for _, s := range objs.Services {
+		if exist[s.Annotations[api.AnnotationAllocatedFromPool]] {
+			continue // almost all of them
+		}
 		for _, p := range snapshot.AllocatedPools(s) {
 			if !exist[p] {
 				out = append(out, p)

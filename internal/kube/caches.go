@@ -53,6 +53,8 @@ type Caches struct {
 	log     *slog.Logger
 	sources []*source
 	changed func()
+	// quiet: what this program has written itself is no change.
+	quiet bool
 	// serviceGone gets Services that were deleted or are no longer of type
 	// LoadBalancer.
 	serviceGone func(*corev1.Service)
@@ -116,6 +118,9 @@ func (c *Caches) configure(s *source) error {
 	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { c.changed() },
 		UpdateFunc: func(before, after any) {
+			if o, ok := after.(snapshot.Object); ok && s.overlay.echo(o) && c.quiet {
+				return
+			}
 			if !sameButVersion(before, after) {
 				c.changed()
 			}

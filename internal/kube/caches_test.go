@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -156,6 +157,49 @@ func TestCachesReadEverything(t *testing.T) {
 		}
 		if f.pokes.Load() == 0 {
 			t.Error("nobody was told")
+		}
+	})
+}
+
+// What this program writes comes back as an event, and is no news; what
+// others write is, also when it comes in between.
+func TestCachesQuietWrites(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// The source numbers the versions of its only object, from 1.
+		version := func(v int, text string) *v1beta1.IPAddressPool {
+			p := testPool("a")
+			p.UID, p.ResourceVersion, p.Labels = "u", fmt.Sprint(v), map[string]string{"is": fmt.Sprint(text, v)}
+			return p
+		}
+		f := start(t, ControllerKinds(), func(s *server) { s.sources[poolKind].Add(version(1, "first")) })
+		f.quiet = true
+		settle()
+		source := f.server.sources[poolKind]
+		others := func(v int) func() { return func() { source.Modify(version(v, "of others")) } }
+		for _, step := range []struct {
+			what   string
+			change func()
+			want   int32
+		}{
+			{"another's write", others(2), 1},
+			{"an own one", func() { f.remember(version(3, "own"), false); source.Modify(version(3, "own")) }, 0},
+			{"another's after it", others(4), 1},
+			{"another's that is heard of after the answer to the own one", func() { f.remember(version(6, "own"), false); others(5)() }, 1},
+			{"and then the own one", func() { source.Modify(version(6, "own")) }, 0},
+			{"an own one that is never heard of, and another's", func() {
+				f.remember(version(7, "own"), false)
+				source.ModifyDropWatch(version(7, "own"))
+				others(8)()
+			}, 1},
+			{"another's", others(9), 1},
+		} {
+			before := f.pokes.Load()
+			step.change()
+			settle()
+			if got := int32(f.pokes.Load() - before); got != step.want {
+				t.Errorf("%s: %d rounds, want %d", step.what, got, step.want)
+			}
 		}
 	})
 }

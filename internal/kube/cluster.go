@@ -35,6 +35,9 @@ type Options struct {
 	// Changed is called when a watched object changed in a way that matters.
 	// It must not block. Usually Loop.Poke. Required.
 	Changed func()
+	// QuietWrites spares Changed the echo of the program's own writes. It is for
+	// those who can decide nothing new after them.
+	QuietWrites bool
 	// ServiceGone gets every Service that left the cache: deleted, or no longer
 	// of type LoadBalancer. It must not block. Optional.
 	ServiceGone func(*corev1.Service)
@@ -73,6 +76,7 @@ func New(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	caches.definitions = conns.definition
+	caches.quiet = o.QuietWrites
 	b := record.NewBroadcaster()
 	return &Cluster{
 		namespace:   o.Namespace,

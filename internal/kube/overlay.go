@@ -17,8 +17,11 @@ import (
 // that the next plan is not made from a state that is known to be old: no
 // address is given twice, and no write repeated.
 type overlay struct {
-	mu      sync.Mutex // guards entries
+	mu      sync.Mutex // guards what follows
 	entries map[types.UID]overlayEntry
+	// own is the version that this program's last write gave each object,
+	// until an event shows that version or a later one.
+	own map[types.UID]string
 }
 
 type overlayEntry struct {
@@ -38,7 +41,9 @@ func (o *overlay) put(obj snapshot.Object, created bool) {
 	defer o.mu.Unlock()
 	if o.entries == nil {
 		o.entries = map[types.UID]overlayEntry{}
+		o.own = map[types.UID]string{}
 	}
+	o.own[obj.GetUID()] = obj.GetResourceVersion()
 	o.entries[obj.GetUID()] = overlayEntry{obj: obj, created: created, expires: time.Now().Add(createdFor)}
 }
 
@@ -46,6 +51,24 @@ func (o *overlay) drop(uid types.UID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.entries, uid)
+	delete(o.own, uid)
+}
+
+// echo reports whether a change of obj in the cache is this program's own last
+// write to it. That was decided on the version before, and every reading since
+// has had it in it, so there is nothing new to decide.
+func (o *overlay) echo(obj snapshot.Object) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	version, ok := o.own[obj.GetUID()]
+	if !ok {
+		return false
+	}
+	if c, err := resourceversion.CompareResourceVersion(obj.GetResourceVersion(), version); err == nil && c < 0 {
+		return false // an earlier change; the echo is still to come
+	}
+	delete(o.own, obj.GetUID())
+	return obj.GetResourceVersion() == version
 }
 
 // apply returns the cached items with newer ones of the overlay in their

@@ -5,6 +5,7 @@ package kube
 import (
 	"maps"
 	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -45,7 +46,13 @@ func stripService(s *corev1.Service, condition string) {
 		return !strings.HasPrefix(k, api.Prefix) && !strings.HasPrefix(k, api.PrefixLegacy) && k != api.AnnotationL2MoveTo
 	})
 	if len(annotations) > 0 {
-		s.Annotations = annotations
+		s.Annotations = make(map[string]string, len(annotations))
+		for k, v := range annotations { // into another map
+			if k == api.AnnotationAllocatedFromPool {
+				v = shared(v)
+			}
+			s.Annotations[shared(k)] = v
+		}
 	}
 	spec := &s.Spec
 	s.Spec = corev1.ServiceSpec{
@@ -72,6 +79,10 @@ func stripService(s *corev1.Service, condition string) {
 	}
 	s.Status.Conditions = keep
 }
+
+// shared returns the same string, in memory that all equal ones share: ten
+// thousand Services have the same annotations, and name the same pool.
+func shared(s string) string { return unique.Make(s).Value() }
 
 func stripEndpointSlice(s *discoveryv1.EndpointSlice) {
 	service := s.Labels[discoveryv1.LabelServiceName]

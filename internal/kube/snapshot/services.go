@@ -194,10 +194,10 @@ func request(obj *corev1.Service) (lb.Request, string) {
 	return r, sharing
 }
 
-// plain reports whether the Service asks for nothing in particular: the only
-// annotations it may have are those that Herald writes.
+// plain reports whether the Service asks for nothing in particular: it has no
+// annotations but those that Herald itself writes.
 func plain(obj *corev1.Service) bool {
-	if obj.Spec.LoadBalancerIP != "" || len(obj.Annotations) > 2 {
+	if obj.Spec.LoadBalancerIP != "" {
 		return false
 	}
 	own := 0
