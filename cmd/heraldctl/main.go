@@ -25,6 +25,7 @@ ServiceAccount. It only reads; l2 move and l2 balance are the exceptions.
   heraldctl explain service shop/web      why a Service has that address, or none, and who announces it
   heraldctl l2 owners                     which node answers for what, and which could
   heraldctl l2 move shop/web --to node2   have another node answer, without a gap
+  heraldctl bgp sessions                  how the sessions with routers are, and what is wrong
   heraldctl dump cluster.yaml             save what the answers are made from, to ask somebody else
   heraldctl explain service shop/web --from cluster.yaml
 
@@ -62,7 +63,7 @@ func command() *cobra.Command {
 		},
 	}
 	explain.AddCommand(explainServiceCommand(s))
-	cmd.AddCommand(addressesCommand(s), explain, l2Command(s), dumpCommand(s), versionCommand())
+	cmd.AddCommand(addressesCommand(s), explain, l2Command(s), bgpCommand(s), dumpCommand(s), versionCommand())
 	f := cmd.PersistentFlags()
 	f.StringVar(&s.kubeconfig, "kubeconfig", "", "file that says how to reach the cluster (default: $KUBECONFIG, else ~/.kube/config, else the Pod's ServiceAccount)")
 	f.StringVar(&s.context, "context", "", "context of the kubeconfig (default: its current one)")

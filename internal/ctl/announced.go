@@ -19,12 +19,33 @@ type announced struct {
 	lines []string
 }
 
-// announced compares what the plan allows, what the nodes report, and what the
-// condition heraldlb.io/Announced says.
+// announced tells by which protocols the Service is announced, or may be.
 func (t *tale) announced() announced {
 	if len(t.svc.Assigned) == 0 {
 		return announced{code: reason.NoAddress}
 	}
+	if !t.view.announce.CoveredByBGP(t.key) {
+		return t.announcedL2()
+	}
+	routed := t.announcedBGP()
+	if _, l2 := t.view.announce.Group(t.key); !l2 {
+		return routed
+	}
+	a := t.announcedL2()
+	a.lines = append(a.lines, routed.lines...)
+	switch {
+	case routed.code != reason.Announcing:
+	case a.code == reason.Announcing:
+		a.who += "; " + routed.who
+	case a.code != reason.AddressConflict:
+		a.code, a.who = routed.code, routed.who
+	}
+	return a
+}
+
+// announcedL2 compares what the plan allows, what the nodes report, and what
+// the condition heraldlb.io/Announced says.
+func (t *tale) announcedL2() announced {
 	v := t.view
 	verdict := v.announce.Verdict(t.key)
 	owners := v.cluster.owners(t.key)

@@ -161,6 +161,8 @@ func answer(t *testing.T, c *ctl.Cluster, args []string) string {
 		if list, err = ctl.Look(c).Addresses(f); err == nil {
 			err = ctl.PrintAddresses(&b, list, output)
 		}
+	case "bgp":
+		err = answerBGP(&b, ctl.Look(c), args[1:])
 	case "l2":
 		err = answerL2(&b, ctl.Look(c), args[1:])
 	default:
@@ -204,4 +206,36 @@ func answerL2(w io.Writer, v *ctl.View, args []string) error {
 		return err
 	}
 	return ctl.PrintOwners(w, list, v.Shares(), output)
+}
+
+// answerBGP answers heraldctl bgp sessions and routes.
+func answerBGP(w io.Writer, v *ctl.View, args []string) error {
+	f, output := ctl.BGPFilter{}, "table"
+	sessions := args[0] == "sessions"
+	if len(args)%2 == 0 { // routes NAMESPACE/NAME
+		f.Service = key(args[1])
+		args = args[1:]
+	}
+	for i := 1; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "--node":
+			f.Node = args[i+1]
+		case "--peer":
+			f.Peer = args[i+1]
+		case "-o":
+			output = args[i+1]
+		}
+	}
+	if sessions {
+		list, err := v.Sessions(f)
+		if err != nil {
+			return err
+		}
+		return ctl.PrintSessions(w, list, output)
+	}
+	list, err := v.Routes(f)
+	if err != nil {
+		return err
+	}
+	return ctl.PrintRoutes(w, list, output)
 }

@@ -49,6 +49,8 @@ type Cluster struct {
 	BFDProfiles       []*v1beta1.BFDProfile        `json:"bfdProfiles,omitempty"`
 	Communities       []*v1beta1.Community         `json:"communities,omitempty"`
 	L2Statuses        []*v1beta1.ServiceL2Status   `json:"serviceL2Statuses,omitempty"`
+	BGPStatuses       []*v1beta1.ServiceBGPStatus  `json:"serviceBGPStatuses,omitempty"`
+	Sessions          []*v1alpha1.BGPSession       `json:"bgpSessions,omitempty"`
 	Reservations      []*v1alpha1.IPReservation    `json:"ipReservations,omitempty"`
 }
 

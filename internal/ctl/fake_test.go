@@ -54,6 +54,8 @@ func resourceOf(kind string) string {
 		return "communities"
 	case "ServiceL2Status":
 		return "servicel2statuses"
+	case "ServiceBGPStatus":
+		return "servicebgpstatuses"
 	}
 	return strings.ToLower(kind) + "s"
 }

@@ -74,6 +74,8 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 	c.BFDProfiles = stripped(list[*v1beta1.BFDProfile](r, pathBeta1, c.Namespace, "bfdprofiles", nil), stripBFDProfile)
 	c.Communities = stripped(list[*v1beta1.Community](r, pathBeta1, c.Namespace, "communities", nil), stripCommunity)
 	c.L2Statuses = stripped(list[*v1beta1.ServiceL2Status](r, pathBeta1, c.Namespace, "servicel2statuses", nil), stripL2Status)
+	c.BGPStatuses = stripped(list[*v1beta1.ServiceBGPStatus](r, pathBeta1, c.Namespace, "servicebgpstatuses", nil), stripBGPStatus)
+	c.Sessions = stripped(list[*v1alpha1.BGPSession](r, pathHerald, c.Namespace, "bgpsessions", nil), stripSession)
 	r.reservations()
 	r.programs()
 	if r.err != nil {
@@ -267,6 +269,16 @@ func groupOf(path string) string {
 	for _, g := range []string{api.GroupMetalLB, api.GroupHerald} {
 		if strings.HasPrefix(path, "/apis/"+g+"/") {
 			return g
+		}
+	}
+	return ""
+}
+
+// ownGroup returns the API group of a path if it is one of Herald's.
+func ownGroup(path string) string {
+	for _, group := range []string{api.GroupMetalLB, api.GroupHerald} {
+		if strings.HasPrefix(path, "/apis/"+group+"/") {
+			return group
 		}
 	}
 	return ""

@@ -130,6 +130,14 @@ func stripL2Status(s *v1beta1.ServiceL2Status) *v1beta1.ServiceL2Status {
 	return &v1beta1.ServiceL2Status{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
 }
 
+func stripBGPStatus(s *v1beta1.ServiceBGPStatus) *v1beta1.ServiceBGPStatus {
+	return &v1beta1.ServiceBGPStatus{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
+}
+
+func stripSession(s *v1alpha1.BGPSession) *v1alpha1.BGPSession {
+	return &v1alpha1.BGPSession{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
+}
+
 func stripReservation(r *v1alpha1.IPReservation) *v1alpha1.IPReservation {
 	out := &v1alpha1.IPReservation{ObjectMeta: meta(r.ObjectMeta), Spec: r.Spec}
 	for _, a := range r.Status.Addresses {
