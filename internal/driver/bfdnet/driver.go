@@ -189,7 +189,4 @@ func (d *Driver) enqueue(events []bfd.Event) {
 	case d.queued <- struct{}{}:
 	default:
 	}
-	for _, e := range events {
-		d.log.Info("bfd session changed", "peer", e.Key.String(), "event", e.Kind.String(), "why", e.String())
-	}
 }
