@@ -197,7 +197,7 @@ func TestCachesQuietWrites(t *testing.T) {
 			before := f.pokes.Load()
 			step.change()
 			settle()
-			if got := int32(f.pokes.Load() - before); got != step.want {
+			if got := f.pokes.Load() - before; got != step.want {
 				t.Errorf("%s: %d rounds, want %d", step.what, got, step.want)
 			}
 		}

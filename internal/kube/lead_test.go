@@ -45,7 +45,7 @@ func (f *fakeMap) Get(_ context.Context, _ types.NamespacedName, obj snapshot.Ob
 	return nil
 }
 
-func (f *fakeMap) Create(_ context.Context, obj snapshot.Object) error { return f.Update(nil, obj) }
+func (f *fakeMap) Create(ctx context.Context, obj snapshot.Object) error { return f.Update(ctx, obj) }
 
 func (f *fakeMap) Update(_ context.Context, obj snapshot.Object) error {
 	f.mu.Lock()

@@ -156,11 +156,9 @@ func (c *Caches) gone(s *source, obj snapshot.Object) {
 	}
 }
 
-var crdVersion = schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"}
-
 // definition implements definitions.
 func (c *connections) definition(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
-	rc, err := c.to(crdVersion)
+	rc, err := c.to(schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"})
 	if err != nil {
 		return nil, err
 	}
