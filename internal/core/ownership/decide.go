@@ -187,7 +187,7 @@ func (m *Machine) decideAll() {
 		for _, g := range m.sorted {
 			m.decide(g)
 		}
-	} else {
+	} else if len(m.dirty) > 0 {
 		for _, key := range slices.SortedFunc(maps.Keys(m.dirty), netip.Addr.Compare) {
 			if g, ok := m.groups[key]; ok {
 				m.decide(g)
@@ -212,6 +212,8 @@ func (m *Machine) decide(g *group) {
 	switch {
 	case claimed:
 		g.unclaimed = time.Time{}
+	case !m.settled:
+		owner = "" // it could not claim, and may not know the candidates yet
 	case g.unclaimed.IsZero():
 		g.unclaimed = m.now
 		fallthrough

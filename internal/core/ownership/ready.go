@@ -17,6 +17,17 @@ func (m *Machine) Ready() Ready {
 		return Ready{} // without a time nothing can be decided
 	}
 	m.decideAll()
+	if len(m.disputed) > 0 {
+		m.announceDisputed()
+	}
+	m.ready.Send = m.messages()
+	out := m.ready
+	m.ready = Ready{}
+	return out
+}
+
+// announceDisputed announces again what another node believed to own.
+func (m *Machine) announceDisputed() {
 	for _, a := range m.ready.Start { // announced anyway
 		delete(m.disputed, a.IP)
 	}
@@ -26,10 +37,6 @@ func (m *Machine) Ready() Ready {
 		}
 	}
 	clear(m.disputed)
-	m.ready.Send = m.messages()
-	out := m.ready
-	m.ready = Ready{}
-	return out
 }
 
 // messages makes news of what this node has changed, in pieces that fit into a
@@ -146,6 +153,9 @@ func (m *Machine) greetDue() {
 
 // correspondents are the nodes that something is to be told alone, sorted.
 func (m *Machine) correspondents() []lb.NodeName {
+	if len(m.offers)+len(m.acks)+len(m.greet)+len(m.remind) == 0 {
+		return nil
+	}
 	var out []lb.NodeName
 	for _, g := range m.offers {
 		out = append(out, g.giving.to)
@@ -168,6 +178,9 @@ type sent struct {
 // claimsToSend takes what is new, and this node's own claims that have lost to
 // another's while it was answering: the winner announces itself again then.
 func (m *Machine) claimsToSend() []sent {
+	if len(m.news)+len(m.conceded) == 0 {
+		return nil
+	}
 	out := make([]sent, 0, len(m.news)+len(m.conceded))
 	for ip := range m.news {
 		out = append(out, sent{ip, m.claims[ip]})
