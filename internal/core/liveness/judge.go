@@ -10,17 +10,14 @@ import (
 
 const (
 	// slowly: at every that-many-th heartbeat what is not urgent is done.
-	slowly = 5
+	slowly = 2
 	// greetings is how many lost nodes are greeted at a time.
 	greetings = 4
 	// insistence is how often a node that was declared dead tells all that it
 	// is not, and a verdict is told, in case that packets are lost.
 	insistence = 3
-	// asking is for how many intervals nodes are asked whether they hear one
-	// that gossip does not.
-	asking = 4
 	// answering is for how many intervals a watcher is answered.
-	answering = 10
+	answering = 5
 )
 
 // beat sends what is due at every interval.
@@ -111,7 +108,10 @@ func (m *Machine) judge(p *peer) {
 	}
 	if !m.now.Before(w.again) {
 		m.voice(p)
-		w.again = m.now.Add(m.cfg.Interval)
+		w.again = m.now.Add(m.cfg.Repeat)
+		if m.now.Sub(w.suspected) > m.cfg.Refute {
+			w.again = m.now.Add(m.cfg.Interval) // somebody vouches for it, or nobody answers at all
+		}
 	}
 	if m.convicted(p) {
 		m.condemn(p, p.incarnation)
@@ -179,7 +179,7 @@ func (m *Machine) doubt(p *peer) {
 
 // ask wants to know from a node's watchers whether they hear it.
 func (m *Machine) ask(p *peer) {
-	p.askAgain = m.now.Add(m.cfg.Interval)
+	p.askAgain = m.now.Add(m.cfg.Repeat)
 	for _, name := range m.ring.neighbours(p.name) {
 		if to := m.peers[name]; to != nil && to.speaks {
 			m.send(to, Packet{Kind: Ask, Subject: p.name})
@@ -195,7 +195,7 @@ func (m *Machine) judgeDoubted() {
 		switch {
 		case p.watch != nil:
 		case p.askUntil.IsZero() && !m.now.Before(p.askAgain):
-			p.askUntil = m.now.Add(asking * m.cfg.Interval)
+			p.askUntil = m.now.Add(2 * m.cfg.Refute)
 			m.ask(p)
 		case !p.askUntil.IsZero() && !m.now.Before(p.askUntil):
 			m.setDown(p)
@@ -247,7 +247,7 @@ func (m *Machine) meet(p *peer, life uint64) {
 func (m *Machine) hear(p *peer, pk *Packet) {
 	first := p.heard.IsZero()
 	p.heard, m.heard, m.listened = m.now, m.now, m.now
-	if !p.member && !p.up && m.now.Sub(p.rejoined) >= slowly*m.cfg.Interval {
+	if !p.member && !p.up && m.now.Sub(p.rejoined) >= m.cfg.Silence {
 		p.rejoined = m.now
 		m.ready.Rejoin = append(m.ready.Rejoin, p.name)
 	}
@@ -261,7 +261,7 @@ func (m *Machine) hear(p *peer, pk *Packet) {
 	}
 	if p.dead > 0 && p.incarnation > p.dead {
 		m.revive(p)
-	} else if p.dead > 0 && p.member && m.now.Sub(p.announced) >= m.cfg.Interval {
+	} else if p.dead > 0 && p.member && m.now.Sub(p.announced) >= m.cfg.Repeat {
 		m.announce(p)
 	}
 	if first {
@@ -333,7 +333,7 @@ func (m *Machine) believe(p *peer, age time.Duration) {
 		p.watch.vouched = latest(p.watch.vouched, m.now.Add(-age))
 	}
 	if p.doubted {
-		p.askUntil, p.askAgain = time.Time{}, m.now.Add(2*asking*m.cfg.Interval)
+		p.askUntil, p.askAgain = time.Time{}, m.now.Add(2*m.cfg.Silence)
 	}
 	if p.dead > 0 && m.now.Sub(p.condemned) >= 2*m.cfg.Silence {
 		m.revive(p) // somebody hears it long after the verdict, though this node does not

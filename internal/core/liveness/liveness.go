@@ -23,9 +23,10 @@
 // # Suspecting
 //
 // A watcher that has heard nothing for its patience suspects the node, and says
-// so to the node and to its other watchers, again at every Interval. The node
-// refutes by a packet to the watcher. A watcher that hears the node vouches for
-// it. One that does not hear it either suspects it by itself.
+// so to the node and to its other watchers, again after Repeat. The node refutes
+// by a packet to the watcher. A watcher that hears the node vouches for it. One
+// that does not hear it either suspects it by itself. So a few lost heartbeats
+// do no harm.
 //
 // The verdict is passed when Refute has gone by without a word of the node, by
 // every watcher that knows of a second one of the same opinion. With two nodes
@@ -78,8 +79,10 @@ type Config struct {
 	// numbers. The time of start in nanoseconds will do.
 	Life uint64
 
-	// Interval between heartbeats. Default 50 ms.
+	// Interval between heartbeats. Default 100 ms.
 	Interval time.Duration
+	// Repeat is when to say again what must not be lost. Default 30 ms.
+	Repeat time.Duration
 	// Silence is how long a node may be silent before it is suspected, if its
 	// heartbeats have been on time. Default 250 ms.
 	Silence time.Duration
@@ -94,7 +97,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Interval = cmp.Or(c.Interval, 50*time.Millisecond)
+	c.Interval = cmp.Or(c.Interval, 100*time.Millisecond)
+	c.Repeat = cmp.Or(c.Repeat, 30*time.Millisecond)
 	c.Silence = cmp.Or(c.Silence, 250*time.Millisecond)
 	c.SilenceMax = cmp.Or(c.SilenceMax, 450*time.Millisecond)
 	c.Refute = cmp.Or(c.Refute, 75*time.Millisecond)

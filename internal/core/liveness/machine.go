@@ -83,7 +83,7 @@ func (m *Machine) Advance(now time.Time) {
 	if m.now.IsZero() {
 		m.nextBeat = now
 	} else {
-		m.excuse(m.now, now)
+		m.excuse(now.Sub(m.Next()))
 	}
 	m.now = now
 }
@@ -96,6 +96,9 @@ func (m *Machine) Next() time.Time {
 		due := w.base.Add(w.patience(&m.cfg))
 		if !w.suspected.IsZero() {
 			due = w.suspected.Add(m.cfg.Refute)
+			if w.again.Before(due) {
+				due = w.again
+			}
 		}
 		if due.After(m.now) && due.Before(next) {
 			next = due
@@ -104,11 +107,13 @@ func (m *Machine) Next() time.Time {
 	return next
 }
 
+// tolerance is how late a timer may be without further ado.
+const tolerance = 10 * time.Millisecond
+
 // excuse makes up for the time in which this node was not running: packets that
 // came meanwhile still wait to be read.
-func (m *Machine) excuse(last, now time.Time) {
-	late := now.Sub(last) - m.cfg.Interval
-	if late <= m.cfg.Interval/2 {
+func (m *Machine) excuse(late time.Duration) {
+	if late <= tolerance {
 		return
 	}
 	m.late = max(m.late, late)

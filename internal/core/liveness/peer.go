@@ -86,7 +86,7 @@ type watch struct {
 
 // gapDecay: after that many heartbeats in time, about two thirds of a gap's
 // excess are forgotten. About 13 seconds.
-const gapDecay = 256
+const gapDecay = 128
 
 // hear takes a sign of life.
 func (w *watch) hear(now time.Time) {
@@ -104,7 +104,7 @@ func (w *watch) hear(now time.Time) {
 // patience is how long the node may be silent.
 func (w *watch) patience(c *Config) time.Duration {
 	if w.refused {
-		return c.Interval * 3 / 2
+		return c.Interval
 	}
 	return min(max(c.Silence, 2*w.gap), c.SilenceMax)
 }
@@ -116,5 +116,5 @@ func (w *watch) silent(now time.Time, c *Config) bool {
 // votedLately reports whether a watcher's opinion is still its opinion.
 func (w *watch) votedLately(node lb.NodeName, now time.Time, c *Config) bool {
 	at, voted := w.votes[node]
-	return voted && now.Sub(at) <= 3*c.Interval
+	return voted && now.Sub(at) <= 2*c.Refute
 }

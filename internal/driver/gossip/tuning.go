@@ -25,7 +25,7 @@ const (
 
 // The spreading of news.
 const (
-	gossipInterval = 50 * time.Millisecond
+	gossipInterval = 100 * time.Millisecond
 	gossipNodes    = 3
 	// retransmitMult below 4 loses news.
 	retransmitMult = 4
