@@ -76,6 +76,13 @@ test-api: bin/gotestsum bin/kube bin/helm build ## 10m | 1m | level 5: CRDs agai
 test-scenarios: root deps bin/gotestsum lab-programs ## 13m | 12m | level 6: scenarios in the lab (root); RUN=regexp picks some
 	@tools/test.sh scenarios
 
+# make test goes through the first 10,000.
+SEEDS ?= 1000000
+FIRST_SEED ?= 10001
+.PHONY: sim
+sim: ## 2m | 1h | simulate histories of clusters: SEEDS of them, from FIRST_SEED on; a failure names its seed
+	go test ./internal/core/sim -run '^TestHistories$$' -v -count 1 -timeout 0 -seeds $(SEEDS) -first-seed $(FIRST_SEED)
+
 .PHONY: bench
 bench: root deps bin/bench lab-programs ## 20m | 8m | measure; JSON lines to BENCH_OUT, options in BENCH_ARGS (root)
 	BENCH_OUT=$(or $(BENCH_OUT),bin/bench.jsonl) bin/bench $(BENCH_ARGS)

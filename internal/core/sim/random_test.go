@@ -127,6 +127,9 @@ func overSeeds(t *testing.T, count uint64, test func(cfg sim.Config) *history) {
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for i := next.Add(1) - 1; i < count && i < failed.Load(); i = next.Add(1) - 1 {
+				if i > 0 && i%20_000 == 0 {
+					fmt.Printf("%d of %d histories\n", i, count)
+				}
 				h := test(sim.DefaultConfig(begin + i))
 				if h.wrong == "" {
 					continue
