@@ -18,7 +18,7 @@ const metricsPort = "9120"
 // keptKinds are the objects that a reader of a failed scenario may want.
 const keptKinds = "nodes,services,endpointslices,pods,deployments,replicasets,daemonsets,configmaps,leases," +
 	"ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities,servicel2statuses," +
-	"servicebgpstatuses,configurationstates,bgpsessions"
+	"servicebgpstatuses,configurationstates,bgpsessions,ipreservations"
 
 // collect keeps what tells why the scenario failed. What cannot be had is written down instead.
 func (s *session) collect(ctx context.Context, r *running) {
