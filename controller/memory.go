@@ -132,8 +132,8 @@ func (m *memory) note(services []*corev1.Service, now time.Time) bool {
 	for _, d := range gone {
 		k := keyOf(d.svc)
 		e := memo{Namespace: k.Namespace, Name: k.Name, Addresses: ingressOf(d.svc), Until: d.at.Add(m.window).UTC().Truncate(time.Second)}
-		// The same departure is told twice.
-		if old, ok := m.entries[k]; len(e.Addresses) == 0 || (ok && slices.Equal(old.Addresses, e.Addresses) && e.Until.Sub(old.Until) < m.window/2) {
+		// The same departure is told twice, or long ago to one who did not lead.
+		if old, ok := m.entries[k]; len(e.Addresses) == 0 || !now.Before(e.Until) || (ok && slices.Equal(old.Addresses, e.Addresses) && e.Until.Sub(old.Until) < m.window/2) {
 			continue
 		}
 		m.entries[k], news = e, true

@@ -98,6 +98,14 @@ func TestMemory(t *testing.T) {
 		if s.sets != 3 {
 			t.Errorf("stored %d times, want 3", s.sets)
 		}
+		// One that has seen it long ago has nothing to store.
+		last := newMemory(10*time.Minute, s, slog.New(slog.DiscardHandler))
+		last.add(having("mail", 5, "192.0.2.3"))
+		time.Sleep(10 * time.Minute)
+		remembered(t, last.recall(nil, time.Now()))
+		if s.sets != 3 {
+			t.Errorf("stored %d times, want 3", s.sets)
+		}
 	})
 }
 

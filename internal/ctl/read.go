@@ -274,16 +274,6 @@ func groupOf(path string) string {
 	return ""
 }
 
-// ownGroup returns the API group of a path if it is one of Herald's.
-func ownGroup(path string) string {
-	for _, group := range []string{api.GroupMetalLB, api.GroupHerald} {
-		if strings.HasPrefix(path, "/apis/"+group+"/") {
-			return group
-		}
-	}
-	return ""
-}
-
 // fail keeps the first error, with the way out.
 func (r *reader) fail(what string, err error) {
 	switch {
