@@ -158,7 +158,7 @@ func TestReferences(t *testing.T) {
 // The programs know every flag the chart passes.
 func TestFlagsAreKnown(t *testing.T) {
 	t.Parallel()
-	controller, speaker := pods(t, render(t, "--set", "loadBalancerClass=a.b/c,speaker.ignoreExcludeLB=true,speaker.l2Probe=1s,speaker.l2ProbeAgain=1m,speaker.l2Refresh=0s,speaker.bgpAnnounceDelay=1s,speaker.bgpDrainWait=0s"))
+	controller, speaker := pods(t, render(t, "--set", "loadBalancerClass=a.b/c,speaker.ignoreExcludeLB=true,speaker.l2Probe=1s,speaker.l2ProbeAgain=1m,speaker.l2Refresh=0s,speaker.l2BalanceInterval=10m,speaker.bgpAnnounceDelay=1s,speaker.bgpDrainWait=0s"))
 	for name, pod := range map[string]corev1.PodSpec{"controller": controller, "speaker": speaker} {
 		help, more, err := command(t, program(t, name, "build"), "--help")
 		if err != nil {
