@@ -140,8 +140,9 @@ func (c *chaos) patchPool(t *testing.T, name, patch string) {
 func (c *chaos) keepRunning(t *testing.T) {
 	for i, r := range c.replicas {
 		select {
-		case <-r.done:
+		case err := <-r.done:
 			c.counts["ended by itself"]++
+			t.Logf("%s replica %d ended by itself: %v", time.Now().Format("15:04:05.000"), i, err)
 			c.replicas[i] = c.start(t)
 		default:
 		}
@@ -164,7 +165,9 @@ func (c *chaos) trouble(t *testing.T) {
 	case x == 0:
 		c.counts["kill"]++
 		_ = r.cmd.Process.Kill()
-		<-r.done
+		if err := <-r.done; err == nil {
+			t.Error("a killed controller ended well")
+		}
 		c.asleep[i] = time.Time{}
 		c.replicas[i] = c.start(t)
 		c.loseLease(t)

@@ -97,6 +97,9 @@ func (s *source) reached(now present) bool {
 
 // atLeast reports whether version a is b or a later one.
 func atLeast(a, b string) bool {
+	if a == b {
+		return true
+	}
 	c, err := resourceversion.CompareResourceVersion(a, b)
 	return err == nil && c >= 0
 }
