@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -88,6 +89,9 @@ func (r random) objects() snapshot.Objects {
 				return pick(r, "192.0.2.0/28", "192.0.2.8-192.0.2.20", "2001:db8::/64", "198.51.100.0/30", "typo", "-", "1.1.1.1-", "0.0.0.0/0", "::/0", "/")
 			}),
 			AutoAssign: ptr(r, true, false),
+			Quotas: some(r, 2, func() v1beta1.NamespaceQuota {
+				return v1beta1.NamespaceQuota{Namespaces: r.names(), NamespaceSelectors: r.selectors(), IPv4: ptr[int32](r, -1, 0, 2), IPv6: ptr[int32](r, 1)}
+			}),
 			AllocateTo: ptr(r, v1beta1.ServiceAllocation{Priority: r.IntN(3), Namespaces: r.names(), NamespaceSelectors: r.selectors(), ServiceSelectors: r.selectors()}),
 		}})
 		o.L2Advertisements = append(o.L2Advertisements, &v1beta1.L2Advertisement{ObjectMeta: r.meta(i), Spec: v1beta1.L2AdvertisementSpec{
@@ -116,9 +120,23 @@ func (r random) objects() snapshot.Objects {
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: r.address()}},
 		}})
 		o.Services = append(o.Services, r.service(i))
+		o.Reservations = append(o.Reservations, r.reservation(i))
 		o.EndpointSlices = append(o.EndpointSlices, r.slice(i))
 	}
 	return o
+}
+
+func (r random) reservation(i int) *v1alpha1.IPReservation {
+	return &v1alpha1.IPReservation{
+		ObjectMeta: r.meta(i),
+		Spec: v1alpha1.IPReservationSpec{
+			Addresses: some(r, 2, r.address), Pool: pick(r, "", r.name()), IPv4: ptr[int32](r, -1, 0, 2), IPv6: ptr[int32](r, 1),
+			Services: r.names(), ServiceSelectors: r.selectors(),
+		},
+		Status: v1alpha1.IPReservationStatus{Addresses: some(r, 3, func() v1alpha1.ReservedAddress {
+			return v1alpha1.ReservedAddress{Address: r.address(), LastUsedBy: r.names()}
+		})},
+	}
 }
 
 func (r random) service(i int) *corev1.Service {
@@ -174,6 +192,7 @@ func checkBuild(t *testing.T, seed uint64) {
 		Services: shuffled(r, o.Services), EndpointSlices: shuffled(r, o.EndpointSlices), Nodes: shuffled(r, o.Nodes), Namespaces: shuffled(r, o.Namespaces),
 		Pools: shuffled(r, o.Pools), L2Advertisements: shuffled(r, o.L2Advertisements), BGPAdvertisements: shuffled(r, o.BGPAdvertisements),
 		Peers: shuffled(r, o.Peers), BFDProfiles: shuffled(r, o.BFDProfiles), Communities: shuffled(r, o.Communities),
+		Reservations: shuffled(r, o.Reservations),
 	}, opt)
 	if a, b := encode(t, first), encode(t, second); a != b {
 		t.Fatalf("seed %d: the order of objects reaches the snapshot:\n%s\n%s", seed, a, b)

@@ -86,7 +86,7 @@ func number(n *int32) int {
 	if n == nil {
 		return 0
 	}
-	return int(*n)
+	return max(0, int(*n))
 }
 
 // held reads back what the controller has recorded. What cannot be read was
