@@ -81,6 +81,12 @@ func groups() []group {
 				"speaker_cpu_percent_idle", "speaker_cpu_percent_arp_storm", "l2_false_moves_under_load"},
 			run: failovers,
 		},
+		{
+			title: "BGP with FRR",
+			names: []string{"bgp_dead_node_p50_ms", "bgp_dead_node_max_ms", "bgp_announce_p50_ms", "bgp_announce_p99_ms", "bgp_burst_ratio_500",
+				"bgp_drain_failed_connections", "bgp_upgrade_failed_connections", "bgp_session_resets_under_churn"},
+			run: bgp,
+		},
 	}
 }
 

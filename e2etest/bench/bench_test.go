@@ -76,10 +76,10 @@ func TestWants(t *testing.T) {
 		o    Options
 		want int
 	}{
-		"all":                      {Options{}, 5},
+		"all":                      {Options{}, 6},
 		"by name":                  {Options{Run: regexp.MustCompile("arp_reply")}, 1},
 		"by several names":         {Options{Run: regexp.MustCompile("arp_reply|cut")}, 2},
-		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 4},
+		"another's plans are ours": {Options{Manifests: []string{"x.yaml"}}, 5},
 	} {
 		if got := count(tc.o); got != tc.want {
 			t.Errorf("%s: %d groups, want %d", name, got, tc.want)

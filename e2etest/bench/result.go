@@ -50,6 +50,13 @@ func Targets() []Target {
 		{"l2_handover_failed_connections", 0},
 		{"l2_false_moves_under_load", 0},
 		{"api_requests_per_failover", 0},
+		{"bgp_dead_node_p50_ms", 400},
+		{"bgp_dead_node_max_ms", 600},
+		{"bgp_announce_p99_ms", 150},
+		{"bgp_burst_ratio_500", 1.10},
+		{"bgp_drain_failed_connections", 0},
+		{"bgp_upgrade_failed_connections", 0},
+		{"bgp_session_resets_under_churn", 0},
 		{"speaker_cpu_percent_idle", 1},
 		{"speaker_cpu_percent_arp_storm", 5},
 	}
