@@ -11,12 +11,13 @@ import (
 	"github.com/heraldlb/herald/internal/core/lb"
 )
 
-// BenchmarkDeath is what a survivor does when one of the owners of 10,000
-// addresses dies; BenchmarkColdStart is dealing all of them out.
+// BenchmarkDeath is what a survivor does when one of the owners of 3,000 or
+// 10,000 addresses dies; BenchmarkColdStart is dealing all of them out.
 func BenchmarkDeath(b *testing.B) {
-	for _, count := range []int{10, 100} {
-		b.Run(fmt.Sprintf("nodes=%d", count), func(b *testing.B) {
-			nodes, groups := benchGroups(count)
+	for _, size := range []struct{ nodes, addresses int }{{3, 3000}, {10, 10_000}, {100, 10_000}} {
+		b.Run(fmt.Sprintf("nodes=%d/addresses=%d", size.nodes, size.addresses), func(b *testing.B) {
+			count := size.nodes
+			nodes, groups := benchGroups(count, size.addresses)
 			m := settled(nodes[0])
 			for i, n := range nodes[1:] {
 				var share []announce.Group
@@ -48,7 +49,7 @@ func BenchmarkDeath(b *testing.B) {
 func BenchmarkColdStart(b *testing.B) {
 	for _, count := range []int{10, 100} {
 		b.Run(fmt.Sprintf("nodes=%d", count), func(b *testing.B) {
-			nodes, groups := benchGroups(count)
+			nodes, groups := benchGroups(count, 10_000)
 			var states [][]byte
 			for _, n := range nodes[1:] {
 				states = append(states, settled(n).State())
@@ -68,12 +69,12 @@ func BenchmarkColdStart(b *testing.B) {
 	}
 }
 
-func benchGroups(count int) (nodes []lb.NodeName, groups []announce.Group) {
+func benchGroups(count, addresses int) (nodes []lb.NodeName, groups []announce.Group) {
 	for i := range count {
 		nodes = append(nodes, lb.NodeName(fmt.Sprintf("node-%03d", i)))
 	}
 	candidates := group("10.0.0.0", nodes...).Candidates
-	for i := range 10_000 {
+	for i := range addresses {
 		ip := addr(fmt.Sprintf("10.0.%d.%d", i>>8, i&255))
 		groups = append(groups, announce.Group{Key: ip, Addresses: []netip.Addr{ip}, Candidates: candidates})
 	}
