@@ -287,14 +287,15 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 		return telemetry.PlanView{At: at, Snapshot: &snap, Plan: plan, Problems: problems}
 	})
 	poolMetrics(c.metrics.Allocator, plan.Pools)
-	writes := status.Controller(objs, plan, problems, status.ControllerOptions{
-		Namespace: c.opts.Namespace, Now: at, Underway: c.writer.Underway(),
-	})
+	underway := c.writer.Underway()
+	writes := status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at, Underway: underway})
 	c.decided = time.Since(begun)
 	out := c.writer.Apply(ctx, writes)
 	c.written = out.Written
-	if out.Written > 0 && slices.ContainsFunc(writes, takes) {
-		out.Again = time.Nanosecond // somebody may wait for what has been taken, and own writes are no event
+	if out.Written > 0 && (len(underway) > 0 || slices.ContainsFunc(writes, takes)) {
+		// Somebody may wait for what has been taken, or cannot be given by an old
+		// request any more; and own writes are no event.
+		out.Again = time.Nanosecond
 	}
 	if out.Written > 0 {
 		c.log.Debug("wrote", telemetry.KeyCount, out.Written, "conflicts", out.Conflicts, telemetry.KeyDuration, time.Since(at))

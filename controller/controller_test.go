@@ -45,12 +45,13 @@ func scheme(t *testing.T) *runtime.Scheme {
 
 // fakeCluster is the cluster of a test: what is read, and what was written.
 type fakeCluster struct {
-	objs    snapshot.Objects
-	err     error
-	written []string // kind and name
-	outcome kube.Outcome
-	steps   []string // other requests
-	fail    map[string]error
+	objs     snapshot.Objects
+	err      error
+	written  []string // kind and name
+	outcome  kube.Outcome
+	steps    []string // other requests
+	underway []status.Underway
+	fail     map[string]error
 }
 
 func (f *fakeCluster) Read(context.Context) (snapshot.Objects, error) { return f.objs, f.err }
@@ -58,7 +59,7 @@ func (f *fakeCluster) Read(context.Context) (snapshot.Objects, error) { return f
 func (f *fakeCluster) CatchUp(context.Context) error  { return f.step("catch up") }
 func (f *fakeCluster) TakeOver(context.Context) error { return f.step("take over") }
 func (f *fakeCluster) Settle(context.Context) error   { return f.step("settle") }
-func (f *fakeCluster) Underway() []status.Underway    { return nil }
+func (f *fakeCluster) Underway() []status.Underway    { return f.underway }
 
 func (f *fakeCluster) step(what string) error {
 	f.steps = append(f.steps, what)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"github.com/heraldlb/herald/internal/kube"
 	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
+	"github.com/heraldlb/herald/internal/kube/status"
 )
 
 func TestSyncTakesOverBeforeTheFirstPlan(t *testing.T) {
@@ -84,5 +86,22 @@ func TestHolder(t *testing.T) {
 	a, b := holder(), holder()
 	if a == b || !strings.Contains(a, "_") {
 		t.Errorf("two starts are called %q and %q", a, b)
+	}
+}
+
+// The write that keeps an old request out frees what was held back, and tells
+// nobody by itself.
+func TestSyncGoesOnWhileARequestIsUnderway(t *testing.T) {
+	t.Parallel()
+	web := service("web", "")
+	web.UID = "uid"
+	f := &fakeCluster{objs: snapshot.Objects{Pools: []*v1beta1.IPAddressPool{pool("main")}, Services: []*corev1.Service{web}}}
+	c := newController(t, f)
+	for _, open := range [][]status.Underway{nil, {{UID: "uid", Version: "1"}}} {
+		f.underway = open
+		again, err := c.sync(t.Context())
+		if soon := again > 0 && again < time.Second; err != nil || soon != (open != nil) {
+			t.Errorf("with %d requests under way: again in %v, error %v", len(open), again, err)
+		}
 	}
 }

@@ -37,7 +37,10 @@ func (w *Writer) record(ctx context.Context, due []status.Write) (may []status.W
 		return due, 0, nil
 	}
 	moves := slices.ContainsFunc(due, func(x status.Write) bool { return x.Moves })
-	if left := time.Until(w.noJournal.until); left > 0 && moves {
+	if left := time.Until(w.noJournal.until); left > 0 {
+		if !moves {
+			left = 0
+		}
 		return unmoving(due), left, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
