@@ -25,12 +25,12 @@ func (m *Machine) beat() {
 	m.beats++
 	m.late -= m.late / gapDecay
 	for _, p := range m.watched {
-		m.send(p, Packet{Kind: Heartbeat})
+		m.send(p, Packet{Kind: Heartbeat, Routine: !p.heard.IsZero()})
 	}
 	m.watchers = slices.DeleteFunc(m.watchers, func(p *peer) bool { return m.now.Sub(p.watches) >= answering*m.cfg.Interval })
 	for _, p := range m.watchers {
 		if p.watch == nil {
-			m.send(p, Packet{Kind: Heartbeat})
+			m.send(p, Packet{Kind: Heartbeat, Routine: !p.heard.IsZero()})
 		}
 	}
 	if m.insist > 0 {
@@ -207,7 +207,11 @@ func (m *Machine) judgeDoubted() {
 
 // Receive takes a packet whose sender is certain. It reports whether the packet
 // was of use: one that is old, repeated, or from nobody known, is not.
-func (m *Machine) Receive(pk Packet) bool {
+func (m *Machine) Receive(pk Packet) bool { return m.ReceiveLate(pk, 0) }
+
+// ReceiveLate takes a packet that arrived some time ago.
+func (m *Machine) ReceiveLate(pk Packet, age time.Duration) bool {
+	at := m.now.Add(-age)
 	p, known := m.peers[pk.From]
 	if !known || pk.To != m.cfg.Self || pk.From == m.cfg.Self || pk.Life < p.life {
 		return false
@@ -219,7 +223,7 @@ func (m *Machine) Receive(pk Packet) bool {
 		return false
 	}
 	if pk.Watching {
-		p.watches = m.now
+		p.watches = latest(p.watches, at)
 		if !slices.Contains(m.watchers, p) {
 			m.watchers = append(m.watchers, p)
 		}
@@ -230,7 +234,7 @@ func (m *Machine) Receive(pk Packet) bool {
 		m.send(p, Packet{Kind: Heartbeat})
 		return true
 	}
-	m.hear(p, &pk)
+	m.hear(p, &pk, at)
 	m.heed(p, &pk)
 	return true
 }
@@ -244,9 +248,9 @@ func (m *Machine) meet(p *peer, life uint64) {
 }
 
 // hear takes what every packet shows.
-func (m *Machine) hear(p *peer, pk *Packet) {
+func (m *Machine) hear(p *peer, pk *Packet, at time.Time) {
 	first := p.heard.IsZero()
-	p.heard, m.heard, m.listened = m.now, m.now, m.now
+	p.heard, m.heard, m.listened = latest(p.heard, at), latest(m.heard, at), latest(m.listened, at)
 	if !p.member && !p.up && m.now.Sub(p.rejoined) >= m.cfg.Silence {
 		p.rejoined = m.now
 		m.ready.Rejoin = append(m.ready.Rejoin, p.name)
@@ -255,9 +259,9 @@ func (m *Machine) hear(p *peer, pk *Packet) {
 	if pk.Deaf && len(m.ring) > 2 {
 		return // it is of no use
 	}
-	p.useful = m.now
+	p.useful = latest(p.useful, at)
 	if p.watch != nil {
-		p.watch.hear(m.now)
+		p.watch.hear(at)
 	}
 	if p.dead > 0 && p.incarnation > p.dead {
 		m.revive(p)

@@ -150,6 +150,9 @@ type Packet struct {
 	Subject            lb.NodeName
 	SubjectIncarnation uint64
 	Age                time.Duration
+
+	// Routine: nobody waits for it. It is not on the wire.
+	Routine bool
 }
 
 // Ready is one batch of work.

@@ -88,16 +88,15 @@ type watch struct {
 // excess are forgotten. About 13 seconds.
 const gapDecay = 128
 
-// hear takes a sign of life.
-func (w *watch) hear(now time.Time) {
-	if gap := now.Sub(w.base); gap > w.gap {
+// hear takes a sign of life that came at that time.
+func (w *watch) hear(at time.Time) {
+	if gap := at.Sub(w.base); gap > w.gap {
 		w.gap = gap
 	} else {
 		w.gap -= (w.gap - max(gap, 0)) / gapDecay
 	}
-	w.base = now
+	w.base = latest(w.base, at)
 	w.refused = false
-	w.suspected = time.Time{}
 	clear(w.votes)
 }
 

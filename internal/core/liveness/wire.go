@@ -26,9 +26,11 @@ import (
 // Whoever knows more kinds or fields sends them at the end or to those who said
 // that they know them; an unknown kind is a sign of life like any other.
 const (
-	// Magic is the first byte of a datagram with a packet in it; no message of
-	// gossip, with which heartbeats share a port, begins like that.
-	Magic = 'H'
+	// Magic is the first byte of a datagram with a packet in it, MagicQuiet if the
+	// packet is Routine; no message of gossip, with which heartbeats share a
+	// port, begins like that.
+	Magic      = 'H'
+	MagicQuiet = 'h'
 
 	fixedSize = 44
 	maxName   = 253 // of a Kubernetes node
@@ -43,8 +45,10 @@ type Datagram struct {
 	// nobody listens.
 	From    netip.AddrPort
 	Refused bool
-	// Data begins with Magic. It is the receiver's to keep.
+	// Data begins with Magic or MagicQuiet. It is the receiver's to keep.
 	Data []byte
+	// Age: it arrived that long ago.
+	Age time.Duration
 }
 
 var errMalformed = errors.New("malformed heartbeat")

@@ -192,12 +192,21 @@ func (d *Driver) Meet(peer netip.AddrPort) {
 	d.poke()
 }
 
-// Datagrams that are no messages of gossip (see liveness.Magic), and news of
-// hosts where nobody listens. Whoever takes them too slowly loses some.
+// Datagrams that begin with liveness.Magic, and news of hosts where nobody
+// listens. Whoever takes them too slowly loses some.
 func (d *Driver) Datagrams() <-chan liveness.Datagram { return d.heartbeats }
 
+// Poll returns the datagrams that begin with liveness.MagicQuiet and have arrived
+// since it was called last. It never blocks. Some may come with Datagrams.
+func (d *Driver) Poll() []liveness.Datagram {
+	if t := d.transport.Load(); t != nil && t.quiet != nil {
+		return t.quiet.poll()
+	}
+	return nil
+}
+
 // WriteDatagram sends a datagram from the port of gossip. It must begin with
-// liveness.Magic. The buffer may be used again afterwards.
+// liveness.Magic or MagicQuiet. The buffer may be used again afterwards.
 func (d *Driver) WriteDatagram(b []byte, to netip.AddrPort) error {
 	t := d.transport.Load()
 	if t == nil {

@@ -37,6 +37,7 @@ const (
 // allocates 64 KiB for each datagram.
 type transport struct {
 	udp        *net.UDPConn
+	quiet      *quiet // nil: there is none
 	tcp        *net.TCPListener
 	addr       netip.AddrPort // told to others
 	packets    chan *memberlist.Packet
@@ -87,9 +88,10 @@ func (t *transport) listen(bind netip.AddrPort) error {
 			return fmt.Errorf("listen for TCP on %s: %w", bind, err)
 		}
 		at := netip.AddrPortFrom(bind.Addr(), tcp.Addr().(*net.TCPAddr).AddrPort().Port())
-		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		udp, err := listenUDP(at)
 		if err == nil {
 			t.tcp, t.udp = tcp, udp
+			t.quiet, _ = openQuiet(udp) // without it, all works the same and costs more
 			return nil
 		}
 		_ = tcp.Close()
@@ -132,7 +134,7 @@ func (t *transport) read() {
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		data := append([]byte(nil), buf[:n]...)
-		if data[0] == liveness.Magic {
+		if data[0] == liveness.Magic || data[0] == liveness.MagicQuiet {
 			t.beat(liveness.Datagram{From: from, Data: data})
 			continue
 		}
@@ -248,4 +250,7 @@ func (t *transport) Shutdown() error {
 func (t *transport) close() {
 	_ = t.tcp.Close()
 	_ = t.udp.Close()
+	if t.quiet != nil {
+		t.quiet.close()
+	}
 }

@@ -53,6 +53,41 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
+// TestQuiet: heartbeats that nobody waits for wake nobody up, and tell when they
+// came.
+func TestQuiet(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	quiet, loud := []byte{liveness.MagicQuiet, 1}, []byte{liveness.Magic, 2}
+	b.Poll()
+	for _, data := range [][]byte{quiet, loud} {
+		if err := a.WriteDatagram(data, b.State().Addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal := cmpopts.EquateComparable(netip.AddrPort{})
+	if diff := cmp.Diff(liveness.Datagram{From: a.State().Addr, Data: loud}, next(t, b), equal); diff != "" {
+		t.Errorf("datagram (-want +got):\n%s", diff)
+	}
+	const pause = 50 * time.Millisecond
+	time.Sleep(pause)
+	got := b.Poll()
+	if len(got) != 1 || got[0].Age < pause || got[0].Age > patience {
+		t.Fatalf("got %+v, want one that is %v old", got, pause)
+	}
+	want := liveness.Datagram{From: a.State().Addr, Data: quiet, Age: got[0].Age}
+	if diff := cmp.Diff(want, got[0], equal); diff != "" {
+		t.Errorf("datagram (-want +got):\n%s", diff)
+	}
+	if again := b.Poll(); len(again) != 0 {
+		t.Errorf("the same again: %+v", again)
+	}
+	b.stop()
+	if rest := b.Poll(); len(rest) != 0 {
+		t.Errorf("after the end: %+v", rest)
+	}
+}
+
 // TestRefused: the host of a member that has died says so, and messages to
 // others are sent all the same.
 func TestRefused(t *testing.T) {

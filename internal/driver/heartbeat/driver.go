@@ -135,11 +135,13 @@ func (d *Driver) Run(ctx context.Context) error {
 		case <-d.wake:
 		case dg := <-d.cfg.Port.Datagrams():
 			d.machine.Advance(time.Now())
+			d.poll() // what came before it
 			d.receive(dg)
 		case <-timer.C:
 		}
 		now := time.Now()
 		d.machine.Advance(now)
+		d.poll()
 		d.drain()
 		d.takeInputs()
 		d.machine.Tick(now)
@@ -162,6 +164,13 @@ func (d *Driver) drain() {
 	}
 }
 
+// poll takes the heartbeats that nobody was woken up for.
+func (d *Driver) poll() {
+	for _, dg := range d.cfg.Port.Poll() {
+		d.receive(dg)
+	}
+}
+
 func (d *Driver) receive(dg liveness.Datagram) {
 	if dg.Refused {
 		if name, known := d.names[dg.From]; known {
@@ -170,7 +179,7 @@ func (d *Driver) receive(dg liveness.Datagram) {
 		return
 	}
 	p, ok := d.seal.open(dg.Data)
-	if !ok || !d.machine.Receive(p) {
+	if !ok || !d.machine.ReceiveLate(p, dg.Age) {
 		d.counts.Rejected++
 		return
 	}

@@ -19,8 +19,11 @@ import (
 type Port interface {
 	// WriteDatagram sends; it must not block for long.
 	WriteDatagram(b []byte, to netip.AddrPort) error
-	// Datagrams that begin with liveness.Magic.
+	// Datagrams that begin with liveness.Magic; others may be among them.
 	Datagrams() <-chan liveness.Datagram
+	// Poll returns those that begin with liveness.MagicQuiet and have arrived
+	// since it was called last. It must not block.
+	Poll() []liveness.Datagram
 }
 
 // Config is what a Driver is made with.

@@ -10,7 +10,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/liveness"
 )
 
-// A datagram is liveness.Magic, the version, the packet, and the first half of
+// A datagram is liveness.Magic or MagicQuiet, the version, the packet, and the first half of
 // the HMAC-SHA-256 of all that (RFC 2104 section 5). It is not encrypted: who
 // can record it learns the names of nodes, which is no secret, and nothing else.
 const (
@@ -45,20 +45,25 @@ func (s *sealer) mac(m hash.Hash, b []byte) []byte {
 
 // seal writes a datagram into b, which is emptied first.
 func (s *sealer) seal(b []byte, p *liveness.Packet) []byte {
-	b = append(b[:0], liveness.Magic, version)
+	magic := byte(liveness.Magic)
+	if p.Routine {
+		magic = liveness.MagicQuiet
+	}
+	b = append(b[:0], magic, version)
 	b = p.Append(b)
 	return append(b, s.mac(s.macs[0], b)...)
 }
 
 // open returns the packet in a datagram that was sealed with one of the secrets.
 func (s *sealer) open(b []byte) (liveness.Packet, bool) {
-	if len(b) < header+sumSize || b[0] != liveness.Magic || b[1] != version {
+	if len(b) < header+sumSize || b[0] != liveness.Magic && b[0] != liveness.MagicQuiet || b[1] != version {
 		return liveness.Packet{}, false
 	}
 	body, sum := b[:len(b)-sumSize], b[len(b)-sumSize:]
 	for _, m := range s.macs {
 		if hmac.Equal(s.mac(m, body), sum) {
 			p, err := liveness.Decode(body[header:])
+			p.Routine = b[0] == liveness.MagicQuiet
 			return p, err == nil
 		}
 	}
