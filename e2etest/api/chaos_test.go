@@ -40,9 +40,9 @@ type chaos struct {
 }
 
 // TestControllerChaos runs two controllers against a real API server while
-// users change things, controllers are killed at any moment, and leaders are
-// paused, replaced, and woken up again. Somebody else watches all Services in
-// the order in which they change.
+// users change things, controllers are killed at any moment, leaders are
+// paused, replaced, and woken up again, and requests and answers are lost or
+// late. Somebody else watches all Services in the order in which they change.
 func TestControllerChaos(t *testing.T) {
 	program, err := filepath.Abs(*chaosProgram)
 	if err != nil {
@@ -80,6 +80,8 @@ func TestControllerChaos(t *testing.T) {
 		}
 		c.watcher.pool(p, 0)
 	}
+	var bad *network
+	c.config, bad = badNetwork(t, c.config, *chaosSeed)
 	for i := range c.replicas {
 		c.replicas[i] = c.start(t)
 	}
@@ -93,7 +95,9 @@ func TestControllerChaos(t *testing.T) {
 			_ = r.cmd.Process.Signal(syscall.SIGCONT)
 		}
 	}
-	t.Logf("%v; %d changes of addresses seen", c.counts, c.watcher.changes())
+	bad.mu.Lock()
+	t.Logf("%v; %v; %d changes of addresses seen", c.counts, bad.counts, c.watcher.changes())
+	bad.mu.Unlock()
 	eventually(t, "all is as it should be", func(ctx context.Context) error {
 		c.keepRunning(t)
 		if c.watcher.failed() {
