@@ -94,10 +94,9 @@ type failing struct {
 	targets []netip.Addr
 	names   map[wire.MAC]string
 
-	overlaps       []time.Duration // without a partition
-	healing        []time.Duration // after one
-	requests       []float64
-	handoverFailed float64
+	overlaps []time.Duration // without a partition
+	healing  []time.Duration // after one
+	requests []float64
 }
 
 // failovers measures how long it takes until all 1,000 addresses are answered again when their owner is lost, and, in the same lab,
