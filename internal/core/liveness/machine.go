@@ -83,7 +83,7 @@ func (m *Machine) Advance(now time.Time) {
 	if m.now.IsZero() {
 		m.nextBeat = now
 	} else {
-		m.excuse(now.Sub(m.Next()))
+		m.excuse(now, now.Sub(m.Next()))
 	}
 	m.now = now
 }
@@ -111,22 +111,31 @@ func (m *Machine) Next() time.Time {
 const tolerance = 10 * time.Millisecond
 
 // excuse makes up for the time in which this node was not running: packets that
-// came meanwhile still wait to be read.
-func (m *Machine) excuse(late time.Duration) {
+// came meanwhile still wait to be read. Nothing is put off into the future: it
+// may be called more than once before Tick is.
+func (m *Machine) excuse(now time.Time, late time.Duration) {
 	if late <= tolerance {
 		return
 	}
 	m.late = max(m.late, late)
 	for _, p := range m.watched {
 		w := p.watch
-		w.base = w.base.Add(late)
+		w.base = later(w.base, late, now)
 		if !w.suspected.IsZero() {
-			w.suspected = w.suspected.Add(late)
+			w.suspected = later(w.suspected, late, now)
 		}
 	}
 	if !m.heard.IsZero() {
-		m.listened = m.listened.Add(late)
+		m.listened = later(m.listened, late, now)
 	}
+}
+
+// later adds to a time, but not beyond now.
+func later(t time.Time, by time.Duration, now time.Time) time.Time {
+	if sum := t.Add(by); sum.Before(now) {
+		return sum
+	}
+	return latest(t, now)
 }
 
 // Join tells that gossip believes a node to be alive. A node that speaks
