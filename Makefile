@@ -84,7 +84,7 @@ sim: ## 2m | 1h | simulate histories of clusters: SEEDS of them, from FIRST_SEED
 	go test ./internal/core/sim -run '^TestHistories$$' -v -count 1 -timeout 0 -seeds $(SEEDS) -first-seed $(FIRST_SEED)
 
 .PHONY: bench
-bench: root deps bin/bench lab-programs ## 20m | 8m | measure; JSON lines to BENCH_OUT, options in BENCH_ARGS (root)
+bench: root deps bin/bench lab-programs ## 70m | 1h | measure; JSON lines to BENCH_OUT, options in BENCH_ARGS (root)
 	BENCH_OUT=$(or $(BENCH_OUT),bin/bench.jsonl) bin/bench $(BENCH_ARGS)
 
 ##@ The lab by hand (root)
