@@ -277,9 +277,11 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	}
 	c.unknown = ""
 	begun := time.Now()
+	remembered, later := c.memory.recall(objs.Services, begun)
+	wait = sooner(wait, later)
 	snap, problems := snapshot.Build(objs, snapshot.Options{
 		Namespace: c.opts.Namespace, LBClass: c.opts.LBClass, FrozenPools: frozen,
-		Remembered: c.memory.recall(objs.Services, begun),
+		Remembered: remembered,
 	})
 	plan := ipam.Plan(snap)
 	at := time.Now()

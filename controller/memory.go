@@ -3,9 +3,11 @@
 package controller
 
 import (
-	"encoding/json"
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/heraldlb/herald/internal/core/lb"
-	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
@@ -24,8 +25,11 @@ import (
 type store interface {
 	// Remembered returns what SetRemembered was given last, by whomever.
 	Remembered() string
-	// SetRemembered makes no request: the text goes with the next writes.
+	// SetRemembered makes no request: the text goes with the next writes, or
+	// alone.
 	SetRemembered(text string) error
+	// TrimRemembered is the same, but the text never goes alone.
+	TrimRemembered(text string)
 }
 
 // memory remembers for a while what Services had that are gone, so that one
@@ -35,7 +39,7 @@ type store interface {
 //	the leader      recall  once in each round; new memories go to the store
 //
 // The store is written only after a Service has gone. Memories that have ended
-// leave it with the next new one.
+// leave it with the next write that there is anyhow.
 type memory struct {
 	window time.Duration // 0: nothing is remembered
 	store  store
@@ -44,17 +48,18 @@ type memory struct {
 	loaded  bool
 	entries map[lb.ServiceKey]memo
 	last    []*corev1.Service // of the round before
+	dirty   bool              // there is a memory that has not been stored
+	stored  int               // bytes
+	saved   time.Time
 
 	mu    sync.Mutex // guards added
 	added []departed
 }
 
-// memo is what a Service had and when it was last seen.
+// memo is what a Service had, and until when that is remembered.
 type memo struct {
-	Namespace string       `json:"namespace"`
-	Name      string       `json:"name"`
-	Addresses []netip.Addr `json:"addresses"`
-	Until     time.Time    `json:"until"`
+	addresses []netip.Addr
+	until     time.Time
 }
 
 type departed struct {
@@ -62,8 +67,17 @@ type departed struct {
 	at  time.Time
 }
 
-// maxAdded bounds what a replica that does not lead keeps in mind.
-const maxAdded = 10_000
+const (
+	// maxAdded bounds what a replica that does not lead keeps in mind.
+	maxAdded = 10_000
+	// maxStored bounds the store: about 2,000 Services. All of the journal is
+	// written anew each time that an address is given.
+	maxStored = 128 << 10
+	// A store of more than fewStored is written once in saveInterval only, for
+	// the sake of the API server when very many Services are deleted.
+	fewStored    = 8 << 10
+	saveInterval = time.Second
+)
 
 func newMemory(window time.Duration, s store, log *slog.Logger) *memory {
 	return &memory{window: window, store: s, log: log, entries: map[lb.ServiceKey]memo{}}
@@ -83,30 +97,31 @@ func (m *memory) add(svc *corev1.Service) {
 }
 
 // recall takes over what was stored, notes which Services have gone since the
-// last round, and returns what is remembered, by key.
-func (m *memory) recall(services []*corev1.Service, now time.Time) []lb.Remembered {
+// last round, and returns what is remembered, by key. If again is not 0, there
+// has to be another round by then.
+func (m *memory) recall(services []*corev1.Service, now time.Time) (out []lb.Remembered, again time.Duration) {
 	if m.window == 0 {
-		return nil
+		return nil, 0
 	}
 	if !m.loaded {
 		m.load()
 	}
-	if m.note(services, now) {
-		m.save()
-	}
-	for k, e := range m.entries {
-		if !now.Before(e.Until) {
-			delete(m.entries, k)
-		}
-	}
-	m.forgetReturned(services)
+	m.dirty = m.note(services, now) || m.dirty
 	m.last = services
-	out := make([]lb.Remembered, 0, len(m.entries))
+	ended := m.forget(services, now)
+	switch wait := saveInterval - now.Sub(m.saved); {
+	case m.dirty && m.stored > fewStored && wait > 0:
+		again = wait
+	case m.dirty:
+		m.save(now)
+	case ended:
+		m.store.TrimRemembered(m.encode())
+	}
 	for k, e := range m.entries {
-		out = append(out, lb.Remembered{Key: k, Addresses: e.Addresses})
+		out = append(out, lb.Remembered{Key: k, Addresses: e.addresses})
 	}
 	slices.SortFunc(out, func(a, b lb.Remembered) int { return a.Key.Compare(b.Key) })
-	return out
+	return out, again
 }
 
 // note makes memories of Services that have gone, and reports whether there
@@ -131,9 +146,9 @@ func (m *memory) note(services []*corev1.Service, now time.Time) bool {
 	news := false
 	for _, d := range gone {
 		k := keyOf(d.svc)
-		e := memo{Namespace: k.Namespace, Name: k.Name, Addresses: ingressOf(d.svc), Until: d.at.Add(m.window).UTC().Truncate(time.Second)}
+		e := memo{ingressOf(d.svc), d.at.Add(m.window).UTC().Truncate(time.Second)}
 		// The same departure is told twice, or long ago to one who did not lead.
-		if old, ok := m.entries[k]; len(e.Addresses) == 0 || !now.Before(e.Until) || (ok && slices.Equal(old.Addresses, e.Addresses) && e.Until.Sub(old.Until) < m.window/2) {
+		if old, ok := m.entries[k]; len(e.addresses) == 0 || !now.Before(e.until) || (ok && slices.Equal(old.addresses, e.addresses) && e.until.Sub(old.until) < m.window/2) {
 			continue
 		}
 		m.entries[k], news = e, true
@@ -141,16 +156,23 @@ func (m *memory) note(services []*corev1.Service, now time.Time) bool {
 	return news
 }
 
-// forgetReturned drops what Services have again, or have something else for.
-func (m *memory) forgetReturned(services []*corev1.Service) {
-	if len(m.entries) == 0 {
-		return
-	}
-	for _, s := range services {
-		if len(s.Status.LoadBalancer.Ingress) > 0 {
-			delete(m.entries, keyOf(s))
+// forget drops what has ended, and what Services have again, or have something
+// else for.
+func (m *memory) forget(services []*corev1.Service, now time.Time) bool {
+	before := len(m.entries)
+	for k, e := range m.entries {
+		if !now.Before(e.until) {
+			delete(m.entries, k)
 		}
 	}
+	if len(m.entries) > 0 {
+		for _, s := range services {
+			if len(s.Status.LoadBalancer.Ingress) > 0 {
+				delete(m.entries, keyOf(s))
+			}
+		}
+	}
+	return len(m.entries) < before
 }
 
 // load reads what leaders before this one have remembered. What this replica
@@ -158,43 +180,67 @@ func (m *memory) forgetReturned(services []*corev1.Service) {
 func (m *memory) load() {
 	m.loaded = true
 	for line := range strings.Lines(m.store.Remembered()) {
-		var e memo
-		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Name == "" {
+		k, e, err := parseMemo(line)
+		if err != nil {
 			m.log.Warn("cannot read what is remembered of a Service that is gone; going on without", "line", line, telemetry.KeyError, err)
 			continue
 		}
-		m.entries[lb.ServiceKey{Namespace: e.Namespace, Name: e.Name}] = e
+		m.entries[k] = e
 	}
 }
 
-// save hands all memories to the store: the youngest, if there is no room for
-// more.
-func (m *memory) save() {
-	list := make([]memo, 0, len(m.entries))
-	for _, e := range m.entries {
-		list = append(list, e)
-	}
-	slices.SortFunc(list, func(a, b memo) int {
-		if c := b.Until.Compare(a.Until); c != 0 {
-			return c
-		}
-		return lb.ServiceKey{Namespace: a.Namespace, Name: a.Name}.Compare(lb.ServiceKey{Namespace: b.Namespace, Name: b.Name})
-	})
-	var b strings.Builder
-	for i := range list {
-		line, err := json.Marshal(&list[i])
-		if err != nil {
-			panic(fmt.Sprintf("controller: cannot encode %v: %v", list[i], err))
-		}
-		if b.Len()+len(line)+1 > journal.MaxRemembered {
-			break
-		}
-		b.Write(line)
-		b.WriteByte('\n')
-	}
-	if err := m.store.SetRemembered(b.String()); err != nil {
+// save hands all memories to the store.
+func (m *memory) save(now time.Time) {
+	text := m.encode()
+	if err := m.store.SetRemembered(text); err != nil {
 		m.log.Warn("cannot store what Services had that are gone; a controller that starts anew will not know", telemetry.KeyError, err)
 	}
+	m.dirty, m.stored, m.saved = false, len(text), now
+}
+
+// encode writes the memories, a line each: TIME NAMESPACE/NAME ADDRESS,ADDRESS.
+// If there is no room for all, the oldest are left out.
+func (m *memory) encode() string {
+	keys := slices.SortedFunc(maps.Keys(m.entries), func(a, b lb.ServiceKey) int {
+		return cmp.Or(m.entries[b].until.Compare(m.entries[a].until), a.Compare(b))
+	})
+	var b strings.Builder
+	for _, k := range keys {
+		e := m.entries[k]
+		line := fmt.Sprintf("%s %s %s\n", e.until.Format(time.RFC3339), k, joined(e.addresses))
+		if b.Len()+len(line) > maxStored {
+			break
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+func joined(addresses []netip.Addr) string {
+	parts := make([]string, len(addresses))
+	for i, a := range addresses {
+		parts[i] = a.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+func parseMemo(line string) (k lb.ServiceKey, e memo, err error) {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return k, e, errors.New("not of the form TIME NAMESPACE/NAME ADDRESS,ADDRESS")
+	}
+	if e.until, err = time.Parse(time.RFC3339, words[0]); err != nil {
+		return k, e, err
+	}
+	k.Namespace, k.Name, _ = strings.Cut(words[1], "/")
+	for text := range strings.SplitSeq(words[2], ",") {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return k, e, err
+		}
+		e.addresses = append(e.addresses, a)
+	}
+	return k, e, nil
 }
 
 func keyOf(s *corev1.Service) lb.ServiceKey {

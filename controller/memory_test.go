@@ -38,6 +38,8 @@ func (s *shelf) SetRemembered(text string) error {
 	return nil
 }
 
+func (s *shelf) TrimRemembered(text string) { s.text = text }
+
 func having(name string, uid int, ips ...string) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(fmt.Sprint(uid))}}
 	for _, ip := range ips {
@@ -62,7 +64,10 @@ func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{}
 		m := newMemory(10*time.Minute, s, slog.New(slog.DiscardHandler))
-		recall := func(services ...*corev1.Service) []lb.Remembered { return m.recall(services, time.Now()) }
+		recall := func(services ...*corev1.Service) []lb.Remembered {
+			out, _ := m.recall(services, time.Now())
+			return out
+		}
 		web, api, none := having("web", 1, "192.0.2.1", "2001:db8::1"), having("api", 2, "192.0.2.2"), having("none", 3)
 
 		remembered(t, recall(web, api, none))
@@ -87,14 +92,15 @@ func TestMemory(t *testing.T) {
 		// Another replica takes over: it knows what was stored, and what it saw.
 		next := newMemory(10*time.Minute, s, slog.New(slog.DiscardHandler))
 		next.add(having("mail", 5, "192.0.2.3"))
-		remembered(t, next.recall([]*corev1.Service{having("web", 4, "192.0.2.1")}, time.Now()), "shop/api [192.0.2.2]", "shop/mail [192.0.2.3]")
-		if strings.Count(s.text, "\n") != 3 {
+		m = next
+		remembered(t, recall(having("web", 4, "192.0.2.1")), "shop/api [192.0.2.2]", "shop/mail [192.0.2.3]")
+		if strings.Count(s.text, "\n") != 2 {
 			t.Errorf("stored: %s", s.text)
 		}
 		time.Sleep(9*time.Minute + time.Second)
-		remembered(t, next.recall(nil, time.Now()), "shop/mail [192.0.2.3]", "shop/web [192.0.2.1]")
+		remembered(t, recall(), "shop/mail [192.0.2.3]", "shop/web [192.0.2.1]")
 		time.Sleep(time.Minute)
-		remembered(t, next.recall(nil, time.Now()), "shop/web [192.0.2.1]")
+		remembered(t, recall(), "shop/web [192.0.2.1]")
 		if s.sets != 3 {
 			t.Errorf("stored %d times, want 3", s.sets)
 		}
@@ -102,7 +108,8 @@ func TestMemory(t *testing.T) {
 		last := newMemory(10*time.Minute, s, slog.New(slog.DiscardHandler))
 		last.add(having("mail", 5, "192.0.2.3"))
 		time.Sleep(10 * time.Minute)
-		remembered(t, last.recall(nil, time.Now()))
+		m = last
+		remembered(t, recall())
 		if s.sets != 3 {
 			t.Errorf("stored %d times, want 3", s.sets)
 		}
@@ -113,21 +120,38 @@ func TestMemoryLimits(t *testing.T) {
 	t.Parallel()
 	off := newMemory(0, nil, nil)
 	off.add(having("web", 1, "192.0.2.1"))
-	remembered(t, off.recall(nil, time.Now()))
+	if out, again := off.recall(nil, time.Now()); len(out) > 0 || again != 0 {
+		t.Errorf("remembers %v, though it is turned off", out)
+	}
 
-	s := &shelf{text: "nonsense\n" + `{"namespace":"shop","name":"old","addresses":["192.0.2.9"],"until":"2100-01-01T00:00:00Z"}` + "\n"}
+	s := &shelf{text: "nonsense\nsoon shop/web 192.0.2.8\n2100-01-01T00:00:00Z shop/web web\n2100-01-01T00:00:00Z shop/old 192.0.2.9,2001:db8::9\n"}
 	m := newMemory(time.Hour, s, slog.New(slog.DiscardHandler))
-	remembered(t, m.recall(nil, time.Now()), "shop/old [192.0.2.9]")
+	now := time.Now()
+	out, _ := m.recall(nil, now)
+	remembered(t, out, "shop/old [192.0.2.9 2001:db8::9]")
 	var many []*corev1.Service
 	for i := range 20_000 {
 		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 		many = append(many, having(fmt.Sprintf("a-name-of-some-length-%05d", i), i, a.String()))
 	}
-	m.recall(many, time.Now())
-	if got := len(m.recall(nil, time.Now())); got != 20_001 {
-		t.Errorf("remembers %d, want all", got)
+	m.recall(many, now)
+	if out, again := m.recall(many[10:], now); len(out) != 11 || again != 0 || strings.Count(s.text, "\n") != 11 {
+		t.Errorf("remembers %d, again in %v, stores %s", len(out), again, s.text)
 	}
-	if n := len(s.text); n > journal.MaxRemembered || n < journal.MaxRemembered-1000 {
-		t.Errorf("stores %d bytes, want almost %d", n, journal.MaxRemembered)
+	// All are remembered, as many stored as there is room for.
+	if out, again := m.recall(nil, now); len(out) != 20_001 || again != 0 {
+		t.Errorf("remembers %d, want all; again in %v", len(out), again)
+	}
+	if n := len(s.text); n > maxStored || n < maxStored-100 {
+		t.Errorf("stores %d bytes, want almost %d", n, maxStored)
+	}
+	// More of them are not stored at once, but soon.
+	sets := s.sets
+	m.add(having("late", 30_000, "10.9.9.9"))
+	if _, again := m.recall(nil, now.Add(time.Second/4)); again != 3*time.Second/4 || s.sets != sets {
+		t.Errorf("again in %v, stored %d times more", again, s.sets-sets)
+	}
+	if _, again := m.recall(nil, now.Add(time.Second)); again != 0 || s.sets != sets+1 || !strings.Contains(s.text, "shop/late") {
+		t.Errorf("again in %v, stored %d times more", again, s.sets-sets)
 	}
 }

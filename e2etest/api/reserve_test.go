@@ -214,7 +214,7 @@ func (c *controllers) remembers(t *testing.T, first *replica) {
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(m.Data["remembered"], `"name":"other","addresses":["192.0.2.12"]`) {
+		if !strings.Contains(m.Data["remembered"], " bank/other 192.0.2.12\n") {
 			return fmt.Errorf("remembered: %q", m.Data["remembered"])
 		}
 		return nil

@@ -259,6 +259,15 @@ func (j *Journal) SetRemembered(text string) error {
 	return nil
 }
 
+// TrimRemembered is SetRemembered for a text that only leaves out what has
+// ended. It goes with the next Commit that there is anyhow.
+func (j *Journal) TrimRemembered(text string) {
+	if j.remembered == j.stored {
+		j.stored = text
+	}
+	j.remembered = text
+}
+
 func set(obj *corev1.ConfigMap, key, value string) {
 	if value == "" {
 		delete(obj.Data, key)

@@ -280,6 +280,27 @@ func TestRemembered(t *testing.T) {
 	set("shop/a 192.0.2.1")
 	set("shop/a 192.0.2.1")
 	wantRequests(t, f, "update")
+	// What has ended leaves with the next write, and causes none.
+	j.TrimRemembered("")
+	if err := j.Commit(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantRequests(t, f)
+	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	wantRequests(t, f, "update")
+	if got := f.have.Data[keyRemembered]; got != "" {
+		t.Errorf("still remembers %q", got)
+	}
+	if err := j.SetRemembered("shop/a 192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	j.TrimRemembered("shop/a 192.0.2.1")
+	if err := j.Commit(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantRequests(t, f, "update")
 	next := holder(t, f, "two")
 	if got := next.Remembered(); got != "shop/a 192.0.2.1" {
 		t.Errorf("the next leader remembers %q", got)
