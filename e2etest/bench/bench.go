@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -156,6 +157,9 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 			continue
 		}
 		o.say("--- %s", g.title)
+		if busy := machineBusy(ctx); busy > quietMachine {
+			o.say("NOISY: other programs keep %.1f of %d cores busy; times and ratios of times say little", busy, runtime.NumCPU())
+		}
 		rs, err := g.run(ctx, o)
 		for _, r := range rs {
 			if o.Run == nil || o.Run.MatchString(r.Name) {

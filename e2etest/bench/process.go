@@ -262,12 +262,30 @@ func (c *cluster) usage(ctx context.Context, o Options) map[string]time.Duration
 	for name, program := range programs(o) {
 		add(name+"s", program)
 	}
-	all, _ := os.ReadFile("/proc/stat")
-	if f := strings.Fields(string(all)); len(f) > 8 {
+	out["whole machine"] = machineTime()
+	return out
+}
+
+// machineTime returns how long all cores together have been busy.
+func machineTime() (busy time.Duration) {
+	text, _ := os.ReadFile("/proc/stat")
+	if f := strings.Fields(string(text)); len(f) > 8 {
 		for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq
 			n, _ := strconv.Atoi(f[i])
-			out["whole machine"] += time.Duration(n) * clockTick
+			busy += time.Duration(n) * clockTick
 		}
 	}
-	return out
+	return busy
+}
+
+// quietMachine is how many cores may be busy with something else while the bench has not begun.
+const quietMachine = 0.2
+
+// machineBusy returns how many cores are busy, before the bench itself does anything.
+func machineBusy(ctx context.Context) float64 {
+	begun, before := time.Now(), machineTime()
+	if sleep(ctx, 2*time.Second) != nil {
+		return 0
+	}
+	return float64(machineTime()-before) / float64(time.Since(begun))
 }

@@ -24,7 +24,7 @@ const (
 	ownerNode  = "node1"
 	readyLimit = 2 * time.Minute
 	restLimit  = 5 * time.Minute
-	manyLimit  = 5 * time.Minute
+	manyLimit  = 10 * time.Minute
 	downLimit  = 30 * time.Second
 	arpRounds  = 4000
 	arpPause   = 500 * time.Microsecond
