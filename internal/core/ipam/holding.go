@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/reason"
+)
+
+// settle is the end of a plan for reservations: those that are still short
+// hold what their Services have got since; then it is known who uses what.
+func (p *planner) settle() []Holding {
+	if len(p.reservations) == 0 {
+		return nil
+	}
+	for _, r := range p.reservations {
+		if x := p.pools.byName[r.Pool]; r.Invalid == "" && len(r.Addresses) == 0 && x != nil && !x.frozen && r.mayUse(x, netip.Addr{}) {
+			p.adopt(r, x)
+		}
+	}
+	for i := range p.work {
+		w := &p.work[i]
+		p.eachOf(w, func(a netip.Addr) {
+			if h := p.ledger.holds[a]; h != nil && !slices.Contains(h.users, w) {
+				h.users = append(h.users, w)
+			}
+		})
+	}
+	out := make([]Holding, 0, len(p.reservations))
+	for _, r := range p.reservations {
+		out = append(out, p.holding(r))
+	}
+	slices.SortFunc(out, func(a, b Holding) int { return a.Key.Compare(b.Key) })
+	return out
+}
+
+// eachOf goes through what w has in the end.
+func (p *planner) eachOf(w *work, do func(netip.Addr)) {
+	if w.svc.Deleting {
+		for _, a := range w.svc.Assigned {
+			do(a)
+		}
+		return
+	}
+	for f := range w.have {
+		if a := w.have[f].addr; a.IsValid() {
+			do(a)
+		}
+	}
+}
+
+func (p *planner) holding(r *reservation) Holding {
+	out := Holding{Key: r.Key, Wanted: len(r.Addresses)}
+	if out.Wanted == 0 {
+		out.Wanted = r.IPv4 + r.IPv6
+	}
+	slices.SortFunc(r.holds, func(a, b *hold) int { return a.addr.Compare(b.addr) })
+	var foreign []string
+	for _, h := range r.holds {
+		held := Held{Address: h.addr, Last: slices.Clone(h.last)}
+		if h.home != nil {
+			held.Pool = h.home.Name
+		}
+		var mine []string
+		for _, w := range h.users {
+			held.UsedBy = append(held.UsedBy, w.svc.Key)
+			if r.isFor(w) {
+				mine = append(mine, w.svc.Key.Name)
+			}
+		}
+		slices.SortFunc(held.UsedBy, lb.ServiceKey.Compare)
+		switch {
+		case len(mine) > 0:
+			slices.Sort(mine)
+			held.State, held.Last = InUse, mine
+		case len(h.users) > 0:
+			held.State = Waiting
+			foreign = append(foreign, fmt.Sprintf("%s is still used by Service %s", h.addr, held.UsedBy[0]))
+		}
+		out.Addresses = append(out.Addresses, held)
+	}
+	out.Reason = p.holdingReason(r, &out, foreign)
+	return out
+}
+
+func (p *planner) holdingReason(r *reservation, out *Holding, foreign []string) reason.Reason {
+	text := fmt.Sprintf("holds %d of %d", len(out.Addresses), out.Wanted)
+	if len(r.Addresses) == 0 {
+		p.explainShort(r)
+	}
+	switch {
+	case len(r.bad) > 0:
+		for _, b := range r.bad {
+			text += "; " + b.Text
+		}
+		return because(r.bad[0].Code, text)
+	case len(foreign) > 0:
+		return because(reason.ReservationWaits, text+"; "+strings.Join(foreign, "; "))
+	}
+	return because(reason.ObjectValid, text)
+}
+
+// explainShort says, when everything has been given, why a reservation holds
+// less than the number it wants.
+func (p *planner) explainShort(r *reservation) {
+	x := p.pools.byName[r.Pool]
+	if len(r.bad) > 0 || x == nil {
+		return
+	}
+	for _, f := range []family{v4, v6} {
+		switch {
+		case r.count[f] >= r.wants(f):
+		case x.spent(r.ns, f):
+			r.fail(reason.ReservationQuota, "%s", x.overQuota(r.ns, f))
+		default:
+			r.fail(reason.ReservationShort, "%s", x.shortOf(only(f), false, nil))
+		}
+	}
+}
+
+// unsettled is what reservations hold when there is no pool to check against:
+// what is recorded.
+func unsettled(list []lb.Reservation) []Holding {
+	var out []Holding
+	for i := range list {
+		r := &list[i]
+		h := Holding{Key: r.Key, Wanted: cmp.Or(len(r.Addresses), r.IPv4+r.IPv6)}
+		for _, held := range r.Held {
+			h.Addresses = append(h.Addresses, Held{Address: held.Address, Last: slices.Clone(held.Last)})
+		}
+		slices.SortFunc(h.Addresses, func(a, b Held) int { return a.Address.Compare(b.Address) })
+		h.Reason = because(reason.AddressOutsidePool, fmt.Sprintf("holds %d of %d; there is no IPAddressPool", len(h.Addresses), h.Wanted))
+		if r.Invalid != "" {
+			h.Reason = because(reason.BadField, fmt.Sprintf("holds %d of %d; %s", len(h.Addresses), h.Wanted, r.Invalid))
+		}
+		out = append(out, h)
+	}
+	slices.SortFunc(out, func(a, b Holding) int { return a.Key.Compare(b.Key) })
+	return out
+}
