@@ -83,7 +83,7 @@ func (m *Machine) Advance(now time.Time) {
 	if m.now.IsZero() {
 		m.nextBeat = now
 	} else {
-		m.excuse(now, now.Sub(m.Next()))
+		m.excuse(now, now.Sub(latest(m.Next(), m.now))) // m.now is when it was running last
 	}
 	m.now = now
 }

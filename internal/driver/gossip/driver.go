@@ -101,7 +101,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	if !bind.IsValid() {
 		bind = netip.IPv4Unspecified()
 	}
-	transport, err := newTransport(netip.AddrPortFrom(bind, d.cfg.BindPort), d.heartbeats, &d.dropped)
+	transport, err := newTransport(ctx, netip.AddrPortFrom(bind, d.cfg.BindPort), d.heartbeats, &d.dropped)
 	if err != nil {
 		return fmt.Errorf("start gossip on %s port %d: %w", bind, d.cfg.BindPort, err)
 	}

@@ -5,6 +5,7 @@ package gossip
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,6 +27,7 @@ import (
 // socket(7)). Where it cannot, they arrive at the other socket, and all works
 // the same.
 type quiet struct {
+	stop   int        // eventfd that ends watch
 	mu     sync.Mutex // guards the fields below
 	fd     int        // -1: closed
 	looked time.Time
@@ -37,7 +39,7 @@ type quiet struct {
 const pollLimit = 1024
 
 // listenUDP opens a socket whose port can be shared with a quiet one.
-func listenUDP(at netip.AddrPort) (*net.UDPConn, error) {
+func listenUDP(ctx context.Context, at netip.AddrPort) (*net.UDPConn, error) {
 	conf := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 		if cerr != nil {
@@ -45,7 +47,7 @@ func listenUDP(at netip.AddrPort) (*net.UDPConn, error) {
 		}
 		return err
 	}}
-	conn, err := conf.ListenPacket(context.Background(), "udp", at.String()) //nolint:contextcheck // nothing to wait for: it is an address
+	conn, err := conf.ListenPacket(ctx, "udp", at.String())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +88,29 @@ func openQuiet(main *net.UDPConn) (*quiet, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("share port %d: %w", addr.Port(), err)
 	}
-	return &quiet{fd: fd, looked: time.Now(), buf: make([]byte, maxDatagram), oob: make([]byte, 128)}, nil
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	wantRefusalsOf(fd)
+	return &quiet{fd: fd, stop: stop, looked: time.Now(), buf: make([]byte, maxDatagram), oob: make([]byte, 128)}, nil
+}
+
+// watch waits for errors until close: the kernel picks one of the two sockets to
+// report that nobody listens at a host.
+func (q *quiet) watch(refused func([]netip.AddrPort)) {
+	fds := []unix.PollFd{{Fd: int32(q.fd)}, {Fd: int32(q.stop), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil || fds[1].Revents != 0:
+			return
+		}
+		refused(refusalsOf(q.fd))
+	}
 }
 
 // deal gives the first socket of the port what does not begin with
@@ -155,11 +179,14 @@ func age(control []byte, now time.Time) time.Duration {
 	return 0
 }
 
+// end makes watch return.
+func (q *quiet) end() { _, _ = unix.Write(q.stop, []byte{0, 0, 0, 0, 0, 0, 0, 1}) }
+
+// close is for when watch has returned.
 func (q *quiet) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.fd >= 0 {
-		_ = unix.Close(q.fd)
-		q.fd = -1
-	}
+	_ = unix.Close(q.fd)
+	_ = unix.Close(q.stop)
+	q.fd = -1
 }

@@ -21,10 +21,12 @@ func wantRefusals(c *net.UDPConn) {
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, 1)
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
-	})
+	_ = raw.Control(func(fd uintptr) { wantRefusalsOf(int(fd)) })
+}
+
+func wantRefusalsOf(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 }
 
 // refusals empties the queue of errors and returns the destinations at whose
@@ -35,19 +37,23 @@ func refusals(c *net.UDPConn) []netip.AddrPort {
 		return nil
 	}
 	var out []netip.AddrPort
-	_ = raw.Control(func(fd uintptr) {
-		var data [1]byte
-		var control [512]byte
-		for range 64 { // so that nobody can keep this busy
-			_, n, _, to, err := unix.Recvmsg(int(fd), data[:], control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-			if err != nil {
-				return
-			}
-			if addr := addrPortOf(to); addr.IsValid() && refused(control[:n]) {
-				out = append(out, addr)
-			}
+	_ = raw.Control(func(fd uintptr) { out = refusalsOf(int(fd)) })
+	return out
+}
+
+func refusalsOf(fd int) []netip.AddrPort {
+	var out []netip.AddrPort
+	var data [1]byte
+	var control [512]byte
+	for range 64 { // so that nobody can keep this busy
+		_, n, _, to, err := unix.Recvmsg(fd, data[:], control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil {
+			break
 		}
-	})
+		if addr := addrPortOf(to); addr.IsValid() && refused(control[:n]) {
+			out = append(out, addr)
+		}
+	}
 	return out
 }
 

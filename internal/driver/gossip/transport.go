@@ -3,6 +3,7 @@
 package gossip
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ type transport struct {
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
 // newTransport opens the sockets and starts to read.
-func newTransport(bind netip.AddrPort, heartbeats chan<- liveness.Datagram, dropped *atomic.Uint64) (*transport, error) {
+func newTransport(ctx context.Context, bind netip.AddrPort, heartbeats chan<- liveness.Datagram, dropped *atomic.Uint64) (*transport, error) {
 	t := &transport{
 		packets:    make(chan *memberlist.Packet, packetBacklog),
 		streams:    make(chan net.Conn),
@@ -60,7 +61,7 @@ func newTransport(bind netip.AddrPort, heartbeats chan<- liveness.Datagram, drop
 		dropped:    dropped,
 		done:       make(chan struct{}),
 	}
-	if err := t.listen(bind); err != nil {
+	if err := t.listen(ctx, bind); err != nil {
 		return nil, err
 	}
 	_ = t.udp.SetReadBuffer(readBuffer) // what the kernel gives will do
@@ -70,25 +71,27 @@ func newTransport(bind netip.AddrPort, heartbeats chan<- liveness.Datagram, drop
 	if bind.Addr().IsUnspecified() {
 		ip, err := hostAddress(bind.Addr().Is4())
 		if err != nil {
-			t.close()
-			return nil, err
+			return nil, errors.Join(err, t.Shutdown())
 		}
 		t.addr = netip.AddrPortFrom(ip, port)
 	}
 	t.wg.Go(t.read)
+	if t.quiet != nil {
+		t.wg.Go(func() { t.quiet.watch(t.tellRefused) })
+	}
 	t.wg.Go(t.accept)
 	return t, nil
 }
 
 // listen opens both sockets on one port.
-func (t *transport) listen(bind netip.AddrPort) error {
+func (t *transport) listen(ctx context.Context, bind netip.AddrPort) error {
 	for try := 1; ; try++ {
 		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(bind))
 		if err != nil {
 			return fmt.Errorf("listen for TCP on %s: %w", bind, err)
 		}
 		at := netip.AddrPortFrom(bind.Addr(), tcp.Addr().(*net.TCPAddr).AddrPort().Port())
-		udp, err := listenUDP(at)
+		udp, err := listenUDP(ctx, at)
 		if err == nil {
 			t.tcp, t.udp = tcp, udp
 			t.quiet, _ = openQuiet(udp) // without it, all works the same and costs more
@@ -155,8 +158,10 @@ func (t *transport) beat(d liveness.Datagram) {
 }
 
 // readRefusals tells the heartbeats at which hosts nobody listens.
-func (t *transport) readRefusals() {
-	for _, to := range refusals(t.udp) {
+func (t *transport) readRefusals() { t.tellRefused(refusals(t.udp)) }
+
+func (t *transport) tellRefused(hosts []netip.AddrPort) {
+	for _, to := range hosts {
 		t.beat(liveness.Datagram{From: to, Refused: true})
 	}
 }
@@ -241,16 +246,15 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 func (t *transport) Shutdown() error {
 	t.closing.Do(func() {
 		close(t.done)
-		t.close()
+		_ = t.tcp.Close()
+		_ = t.udp.Close()
+		if t.quiet != nil {
+			t.quiet.end()
+		}
+		t.wg.Wait()
+		if t.quiet != nil {
+			t.quiet.close()
+		}
 	})
-	t.wg.Wait()
 	return nil
-}
-
-func (t *transport) close() {
-	_ = t.tcp.Close()
-	_ = t.udp.Close()
-	if t.quiet != nil {
-		t.quiet.close()
-	}
 }
