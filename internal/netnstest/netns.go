@@ -201,6 +201,18 @@ func (n *NS) DelAddr(tb testing.TB, name string, prefix netip.Prefix) {
 	}
 }
 
+// AddRoute lets packets to a network take an interface and a gateway.
+func (n *NS) AddRoute(tb testing.TB, name string, to netip.Prefix, gateway netip.Addr) {
+	tb.Helper()
+	route := &netlink.Route{
+		LinkIndex: n.Link(tb, name).Attrs().Index, Gw: gateway.AsSlice(),
+		Dst: &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
+	}
+	if err := n.Handle.RouteAdd(route); err != nil {
+		tb.Fatalf("add a route to %v via %v: %v", to, gateway, err)
+	}
+}
+
 // DADFailed reports whether duplicate address detection found another owner of an address of an interface.
 func (n *NS) DADFailed(tb testing.TB, name string, ip netip.Addr) bool {
 	tb.Helper()

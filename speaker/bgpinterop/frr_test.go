@@ -24,7 +24,7 @@ router bgp 64600
   neighbor 10.0.1.1 activate
  exit-address-family
 `)
-	d := speak(t)
+	d, stop := speakUntil(t, false)
 	s := session(w.router4(1), route("198.51.100.1/32"), route("2001:db8:ff::1/128"))
 	s.Key.V6 = true
 	s.Routes[0].Communities = []uint32{64512<<16 | 7, bgp.GracefulShutdown}
@@ -59,4 +59,28 @@ router bgp 64600
 	}
 	f.show("clear bgp 10.0.1.1 soft in")
 	awaitState(t, d, "tor", 5*time.Second, func(s bgp.SessionState) bool { return s.Counters.RefreshesReceived > 0 })
+	stop()
+	await(t, "FRR hears why", 5*time.Second, func() bool {
+		return strings.Contains(f.show("show bgp neighbors 10.0.1.1"), "Notification received (Cease/Administrative Shutdown)")
+	})
+}
+
+// TestGoodbye: the router's operator reads why the session ended (RFC 9003).
+func TestGoodbye(t *testing.T) {
+	t.Parallel()
+	const n = 60
+	w := newWorld(t, n)
+	b := startBIRD(t, w.router, numbered(birdGlobal+"protocol bgp node { local as 64600; neighbor 10.0.%[1]d.1 as 64512; ipv4 { import all; export none; }; }\n", n))
+	d, stop := speakUntil(t, false)
+	d.Set(wanted(session(w.router4(n), route(prefix4))))
+	awaitState(t, d, "tor", 5*time.Second, established)
+	stop()
+	var text string
+	await(t, "BIRD says why", 5*time.Second, func() bool {
+		text = b.show("show", "protocols", "all", "node")
+		return strings.Contains(text, "Administrative shutdown")
+	})
+	if !strings.Contains(text, "the speaker of this node ends") {
+		t.Errorf("BIRD does not show the sentence:\n%s", text)
+	}
 }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bgpinterop
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/heraldlb/herald/internal/netnstest"
+)
+
+// TestMultihop: the router of the session is behind another one, which only
+// forwards.
+func TestMultihop(t *testing.T) {
+	t.Parallel()
+	for i, router := range []string{"FRR", "BIRD"} {
+		t.Run(router, func(t *testing.T) {
+			t.Parallel()
+			n := 62 + i
+			w := newWorld(t, n)
+			far := netnstest.New(t)
+			netnstest.Veth(t, w.router, "eth1", far, "eth0")
+			w.router.Sysctl(t, "net/ipv4/ip_forward", "1")
+			w.router.AddAddr(t, "eth1", netip.MustParsePrefix(fmt.Sprintf("10.1.%d.1/24", n)))
+			far.AddAddr(t, "eth0", netip.MustParsePrefix(fmt.Sprintf("10.1.%d.254/24", n)))
+			w.node.AddRoute(t, w.nic, netip.MustParsePrefix(fmt.Sprintf("10.1.%d.0/24", n)), w.router4(n))
+			far.AddRoute(t, "eth0", netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", n)), netip.MustParseAddr(fmt.Sprintf("10.1.%d.1", n)))
+			var view func() string
+			if router == "FRR" {
+				f := startFRR(t, far, numbered(strings.Replace(frrPlain, "remote-as 64512\n", "remote-as 64512\n neighbor 10.0.%[1]d.1 ebgp-multihop 3\n", 1), n))
+				view = func() string { return f.show("show bgp ipv4 unicast " + prefix4) }
+			} else {
+				b := startBIRD(t, far, numbered(birdGlobal+"protocol static { ipv4; route 10.0.%[1]d.0/24 via 10.1.%[1]d.1; }\nprotocol bgp node { local 10.1.%[1]d.254 as 64600; neighbor 10.0.%[1]d.1 as 64512; multihop 3; ipv4 { import all; export none; }; }\n", n))
+				view = func() string { return b.show("show", "route", "all", "protocol", "node") }
+			}
+			d := speak(t)
+			d.Set(wanted(session(netip.MustParseAddr(fmt.Sprintf("10.1.%d.254", n)), route(prefix4))))
+			awaitState(t, d, "tor", 15*time.Second, established)
+			var text string
+			defer func() {
+				if t.Failed() {
+					t.Log(text)
+				}
+			}()
+			await(t, "route at the far router", 10*time.Second, func() bool {
+				text = view()
+				return strings.Contains(text, "198.51.100.1") && strings.Contains(text, fmt.Sprintf("10.0.%d.1", n))
+			})
+		})
+	}
+}
