@@ -101,9 +101,13 @@ func holdOne(d *ipam.Decision, obj *corev1.Service, busy map[netip.Addr][]lb.Ser
 		}
 		back = append(back, a)
 	}
-	if len(back) == 0 {
-		return
+	if len(back) > 0 {
+		keepBack(d, obj, back, why)
 	}
+}
+
+// keepBack makes a decision do without some of what it adds, for now.
+func keepBack(d *ipam.Decision, obj *corev1.Service, back []netip.Addr, why string) {
 	if p := obj.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
 		back = d.Added // both or nothing
 	}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/heraldlb/herald/internal/core/ipam"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
+)
+
+// allowance names what a quota is about.
+type allowance struct {
+	namespace, pool string
+	family          lb.Family
+}
+
+// holdQuotas does for quotas what hold does for addresses: if a namespace has
+// to give up an address of a pool before it may have another one, that one is
+// given only when a reading shows that the first has been taken. Otherwise it
+// would hold both for a moment, and its quota says that it never does.
+func holdQuotas(all []change, pools []ipam.Usage) []change {
+	limited := map[allowance]ipam.QuotaUse{}
+	for _, u := range pools {
+		for _, q := range u.Quotas {
+			limited[allowance{q.Namespace, u.Name, q.Family}] = q
+		}
+	}
+	if len(limited) == 0 {
+		return all
+	}
+	leaving := leavingPools(all)
+	for i := range all {
+		c := &all[i]
+		var back []netip.Addr
+		why := ""
+		for _, a := range c.Added {
+			k := allowance{c.Key.Namespace, poolOf(c.Pools, c.Addresses, a), lb.FamilyOf(a)}
+			q, ok := limited[k]
+			from := slices.DeleteFunc(slices.Clone(leaving[k]), func(s lb.ServiceKey) bool { return s == c.Key })
+			if !ok || len(from) == 0 || q.Used+int64(len(from)) <= q.Limit {
+				continue
+			}
+			if why == "" {
+				why = fmt.Sprintf("an address of pool %q is being taken from %s, which makes room in the quota of namespace %s, and %s follows", k.pool, called(from[0]), k.namespace, a)
+			}
+			back = append(back, a)
+		}
+		if len(back) > 0 {
+			keepBack(&c.Decision, c.obj, back, why)
+		}
+	}
+	return all
+}
+
+// leavingPools returns the Services that have to give up an address.
+func leavingPools(all []change) map[allowance][]lb.ServiceKey {
+	out := map[allowance][]lb.ServiceKey{}
+	for i := range all {
+		c := &all[i]
+		have := addresses(c.obj.Status.LoadBalancer.Ingress)
+		for _, a := range have {
+			if !slices.Contains(c.Addresses, a) {
+				k := allowance{c.Key.Namespace, poolOf(snapshot.AllocatedPools(c.obj), have, a), lb.FamilyOf(a)}
+				out[k] = append(out[k], c.Key)
+			}
+		}
+	}
+	return out
+}
+
+// poolOf finds the pool of an address in the notation of the annotation: one
+// name for each address, or one for all.
+func poolOf(pools []string, addrs []netip.Addr, a netip.Addr) string {
+	switch i := slices.Index(addrs, a); {
+	case len(pools) == 1:
+		return pools[0]
+	case i >= 0 && i < len(pools):
+		return pools[i]
+	}
+	return ""
+}
