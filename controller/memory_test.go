@@ -147,11 +147,11 @@ func TestMemoryLimits(t *testing.T) {
 	}
 	// More of them are not stored at once, but soon.
 	sets := s.sets
-	m.add(having("late", 30_000, "10.9.9.9"))
+	m.add(having("a-first", 30_000, "10.9.9.9"))
 	if _, again := m.recall(nil, now.Add(time.Second/4)); again != 3*time.Second/4 || s.sets != sets {
 		t.Errorf("again in %v, stored %d times more", again, s.sets-sets)
 	}
-	if _, again := m.recall(nil, now.Add(time.Second)); again != 0 || s.sets != sets+1 || !strings.Contains(s.text, "shop/late") {
+	if _, again := m.recall(nil, now.Add(time.Second)); again != 0 || s.sets != sets+1 || !strings.Contains(s.text, "shop/a-first") {
 		t.Errorf("again in %v, stored %d times more", again, s.sets-sets)
 	}
 }
