@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/heraldlb/herald/internal/core/announce"
+	"github.com/heraldlb/herald/internal/core/bgp"
+	"github.com/heraldlb/herald/internal/core/bgp/bfd"
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/core/reason"
+	"github.com/heraldlb/herald/internal/kube/status"
+)
+
+// fakeSessions keeps what it was told, and when; all sessions are established.
+type fakeSessions struct {
+	begun   time.Time
+	changed chan struct{}
+
+	mu   sync.Mutex // guards the rest
+	sets []string
+	last bgp.Wanted
+}
+
+func (f *fakeSessions) Set(w bgp.Wanted) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = w
+	text := time.Since(f.begun).Round(10 * time.Millisecond).String()
+	for _, s := range w.Sessions {
+		text += " " + s.Peer
+		for _, r := range s.Routes {
+			text += fmt.Sprintf(" %s%v", r.Prefix, r.Communities)
+		}
+	}
+	f.sets = append(f.sets, text)
+}
+
+func (f *fakeSessions) State() []bgp.SessionState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []bgp.SessionState
+	for _, s := range f.last.Sessions {
+		out = append(out, bgp.SessionState{Peer: s.Peer, State: bgp.Established})
+	}
+	return out
+}
+
+func (f *fakeSessions) Lost(string)              {}
+func (f *fakeSessions) Changed() <-chan struct{} { return f.changed }
+
+func bgpSnapshot() *lb.Snapshot {
+	peer := func(name string, restart bool) lb.Peer {
+		return lb.Peer{Name: name, MyASN: 64512, PeerASN: 64600, Address: netip.MustParseAddr("192.0.2.254"), Port: 179, GracefulRestart: restart}
+	}
+	return &lb.Snapshot{
+		Nodes:             []lb.Node{{Name: "n1"}, {Name: "n2"}},
+		Pools:             []lb.Pool{{Name: "p", Ranges: []lb.Range{{From: netip.MustParseAddr("198.51.100.0"), To: netip.MustParseAddr("198.51.100.255")}}}},
+		BGPAdvertisements: []lb.BGPAdvertisement{{Name: "all", Scope: lb.Scope{AllPools: true}, AggregationLength: 32, AggregationLengthV6: 128}},
+		Peers:             []lb.Peer{peer("keeps", true), peer("plain", false)},
+		Services:          []lb.Service{bgpService("a", "198.51.100.1")},
+	}
+}
+
+func bgpService(name, address string) lb.Service {
+	return lb.Service{
+		Key: lb.ServiceKey{Namespace: "d", Name: name}, Assigned: []netip.Addr{netip.MustParseAddr(address)}, AssignedPools: []string{"p"},
+		Endpoints: []lb.NodeEndpoints{{Node: "n1", Count: 1}},
+	}
+}
+
+// TestRouter: the first plan is carried out at once, a new route waits for
+// kube-proxy, and the end is announced, except to routers that keep the routes.
+func TestRouter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		held := &fakeSessions{begun: time.Now(), changed: make(chan struct{}, 1)}
+		none := newSecrets(func(context.Context, string) (*corev1.Secret, error) {
+			return nil, errors.New("no Secret is read here")
+		})
+		detector := newBFDSide(&fakeBFD{events: make(chan bfd.Event)}, newFakeLinks(), func(string) {}, func() {}, slog.New(slog.DiscardHandler))
+		o := &Options{BGPAnnounceDelay: 50 * time.Millisecond, BGPDrainWait: 2 * time.Second}
+		r := newRouter("n1", held, none, detector, o, func() {}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.run(ctx) }()
+		plan := func(s *lb.Snapshot) {
+			p := announce.Plan(s, "n1")
+			r.setPlan(routerPlan{snapshot: s, announcements: p.BGP})
+		}
+		plan(bgpSnapshot())
+		time.Sleep(100 * time.Millisecond)
+		more := bgpSnapshot()
+		more.Services = append(more.Services, bgpService("b", "198.51.100.2"))
+		plan(more)
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		want := []string{
+			"0s keeps 198.51.100.1/32[] plain 198.51.100.1/32[]",
+			"100ms keeps 198.51.100.1/32[] plain 198.51.100.1/32[]",
+			"150ms keeps 198.51.100.1/32[] 198.51.100.2/32[] plain 198.51.100.1/32[] 198.51.100.2/32[]",
+			"1.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] plain 198.51.100.1/32[4294901760] 198.51.100.2/32[4294901760]",
+			"3.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] plain",
+		}
+		if diff := cmp.Diff(want, held.sets); diff != "" {
+			t.Errorf("wanted, over time (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRouterWithoutPeers ends at once.
+func TestRouterWithoutPeers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		held := &fakeSessions{begun: time.Now(), changed: make(chan struct{}, 1)}
+		detector := newBFDSide(&fakeBFD{events: make(chan bfd.Event)}, newFakeLinks(), func(string) {}, func() {}, slog.New(slog.DiscardHandler))
+		r := newRouter("n1", held, newSecrets(nil), detector, &Options{BGPDrainWait: 2 * time.Second}, func() {}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.run(ctx) }()
+		s := bgpSnapshot()
+		s.Peers = nil
+		r.setPlan(routerPlan{snapshot: s})
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil || time.Since(held.begun) != 0 {
+			t.Errorf("ended after %v, error %v", time.Since(held.begun), err)
+		}
+	})
+}
+
+// TestReportBGP has two nodes report on one Service until none has anything to
+// write, from every state of the condition and of the sessions.
+func TestReportBGP(t *testing.T) {
+	t.Parallel()
+	s := bgpSnapshot()
+	key := s.Services[0].Key
+	names := []lb.NodeName{"n1", "n2"}
+	for _, up := range [][]lb.NodeName{nil, {"n1"}, {"n2"}, {"n1", "n2"}} {
+		for _, before := range []lb.NodeName{"", "n1", "n2", "dead"} {
+			named := before
+			good := named != ""
+			writes := 0
+			for round := 0; round < 10; round++ {
+				quiet := true
+				for _, self := range names {
+					m := ownership.New(ownership.Config{Self: self})
+					for _, other := range names {
+						m.Up(other)
+					}
+					p := announce.Plan(s, self)
+					w := bgp.Plan(s, self, p.BGP, bgp.Inputs{})
+					x := routed{up: map[string]bool{}, byKey: map[lb.ServiceKey]*bgp.ServicePeers{}, conditions: map[lb.ServiceKey]lb.NodeName{}}
+					for i := range w.Services {
+						x.byKey[w.Services[i].Service] = &w.Services[i]
+					}
+					x.up["plain"] = slices.Contains(up, self)
+					if good {
+						x.conditions[key] = named
+					}
+					r := &reporter{who: status.Speaker{Node: self}}
+					out := status.ServiceReport{Key: key}
+					r.reportBGP(m, &p, &out, &x)
+					same := out.Reason.Good() == good && (!good || named == self) && (good || round > 0)
+					if out.Write && !same {
+						quiet = false
+						writes++
+						good, named = out.Reason.Good(), self
+					}
+				}
+				if quiet && round > 0 {
+					break
+				}
+			}
+			switch {
+			case good != (len(up) > 0):
+				t.Errorf("sessions of %v, condition named %q: in the end it is %t", up, before, good)
+			case good && !slices.Contains(up, named):
+				t.Errorf("sessions of %v, condition named %q: in the end it names %q", up, before, named)
+			case writes > 3:
+				t.Errorf("sessions of %v, condition named %q: %d writes", up, before, writes)
+			}
+		}
+	}
+}
+
+// TestReportBGPReasons is about Services that no node may announce.
+func TestReportBGPReasons(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[reason.Code]func(*lb.Snapshot){
+		reason.NoAddress:       func(s *lb.Snapshot) { s.Services[0].Assigned = nil },
+		reason.NoAdvertisement: func(s *lb.Snapshot) { s.BGPAdvertisements = nil },
+		reason.NoEndpoints:     func(s *lb.Snapshot) { s.Services[0].Endpoints = nil },
+		reason.NoCandidate:     func(s *lb.Snapshot) { s.Peers = nil },
+	} {
+		s := bgpSnapshot()
+		change(s)
+		m := ownership.New(ownership.Config{Self: "n1"})
+		p := announce.Plan(s, "n1")
+		out := status.ServiceReport{Key: s.Services[0].Key}
+		(&reporter{who: status.Speaker{Node: "n1"}}).reportBGP(m, &p, &out, &routed{})
+		if out.Reason.Code != want || !out.Write || out.Reason.Text == "" {
+			t.Errorf("report %+v, want %s", out, want)
+		}
+	}
+}
