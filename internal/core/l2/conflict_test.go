@@ -4,10 +4,12 @@ package l2
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestConflicts(t *testing.T) {
@@ -179,14 +181,15 @@ func TestDefence(t *testing.T) {
 	}
 	announcement := func(at string) []string {
 		return []string{
-			at + " request 192.0.2.1 at 02:00:00:00:00:01", at + " reply 192.0.2.1 at 02:00:00:00:00:01",
 			at + " advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+			at + " reply 192.0.2.1 at 02:00:00:00:00:01", at + " request 192.0.2.1 at 02:00:00:00:00:01",
 		}
 	}
-	if diff := cmp.Diff(append(announcement("1s"), announcement("12s")...), got); diff != "" {
+	sorted := cmpopts.SortSlices(strings.Compare)
+	if diff := cmp.Diff(append(announcement("1s"), announcement("12s")...), got, sorted); diff != "" {
 		t.Errorf("defended (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(announcement("20s"), sent(m, start.Add(20*s))); diff != "" {
+	if diff := cmp.Diff(announcement("20s"), sent(m, start.Add(20*s)), sorted); diff != "" {
 		t.Errorf("the next repeat (-want +got):\n%s", diff)
 	}
 	w.Peers = []MAC{otherMAC}

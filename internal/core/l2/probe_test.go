@@ -64,8 +64,8 @@ func TestProbe(t *testing.T) {
 	}
 	before := m.Revision()
 	want = []string{
-		"300ms request 192.0.2.1 at 02:00:00:00:00:01", "300ms reply 192.0.2.1 at 02:00:00:00:00:01",
-		"300ms advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		"300ms request 192.0.2.1 at 02:00:00:00:00:01", "300ms advertise 2001:db8::1:2:3 at 02:00:00:00:00:01",
+		"300ms reply 192.0.2.1 at 02:00:00:00:00:01",
 	}
 	if diff := cmp.Diff(want, sent(m, start.Add(time.Hour))); diff != "" {
 		t.Errorf("sent after silence (-want +got):\n%s", diff)

@@ -15,6 +15,7 @@ type plan struct {
 	started  time.Time // of the burst
 	step     int       // next entry of Config.Repeats; beyond them: refresh
 	extra    bool      // due is that of an announcement out of turn; step waits
+	half     bool      // the first form of the announcement is out, the second is due
 	due      time.Time
 	number   uint64 // among equal times the older goes first
 	position int    // in the queue, or unqueued
@@ -27,7 +28,7 @@ const batch = 64
 
 // start begins the burst of a target.
 func (m *Machine) start(now time.Time, t *target) {
-	t.started, t.step, t.extra = now, -1, false
+	t.started, t.step, t.extra, t.half = now, -1, false, false
 	m.advance(now, t)
 }
 
@@ -101,6 +102,10 @@ func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
 			continue
 		}
 		out = m.announce(now, t, out)
+		if t.half {
+			m.queue.put(t)
+			continue
+		}
 		m.advance(now, t)
 	}
 	return out
@@ -109,16 +114,20 @@ func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
 // announce appends what belongs to the present step of a target.
 func (m *Machine) announce(now time.Time, t *target, out []Packet) []Packet {
 	refresh := t.step >= len(m.cfg.Repeats) && !t.extra
-	sent := len(out)
-	if t.addr.ip.Is4() {
-		out = append(out, t.announcement(ARPRequest))
-		if !refresh {
-			out = append(out, t.announcement(ARPReply))
-		}
-	} else {
+	t.addr.gratuitous++
+	switch {
+	case t.addr.ip.Is6():
 		out = append(out, t.advertisement())
+	case refresh:
+		out = append(out, t.announcement(ARPRequest))
+	case !t.half:
+		// Nearly everybody heeds this form: all addresses that are due come before the other form of the first one.
+		t.half, t.due = true, now
+		return append(out, t.announcement(ARPRequest))
+	default:
+		t.half = false
+		out = append(out, t.announcement(ARPReply))
 	}
-	t.addr.gratuitous += uint64(len(out) - sent)
 	if refresh || !t.extra && !now.Before(t.started.Add(m.cfg.Check)) {
 		out = append(out, t.question())
 	}

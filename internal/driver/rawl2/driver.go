@@ -151,6 +151,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 		r.reconcile()
 		r.announce()
+		r.joinGroups()
 		r.closeLeaving()
 		timer.Reset(r.pause())
 	}

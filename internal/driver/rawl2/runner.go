@@ -23,8 +23,10 @@ type runner struct {
 	leaving []*port          // not wanted any more, to be closed when there is time: the kernel takes some for it
 	failed  map[portKey]bool // wanted, and could not be opened or broke
 	retryAt time.Time        // if any failed
-	packets []l2.Packet      // reused
-	frame   []byte           // reused
+	reaches []l2.Reach       // as the groups should follow, if moved
+	moved   bool
+	packets []l2.Packet // reused
+	frame   []byte      // reused
 }
 
 // reach is what a socket is for.
@@ -57,7 +59,7 @@ func (r *runner) reconcile() {
 	d.mu.Unlock()
 	if moved {
 		r.want(reaches)
-		r.members.set(reaches)
+		r.reaches, r.moved = reaches, true
 	}
 	r.collectBroken()
 	due := len(r.failed) > 0 && !time.Now().Before(r.retryAt)
@@ -194,6 +196,15 @@ func (r *runner) pause() time.Duration {
 		d.alarm = time.Now().Add(time.Hour)
 	}
 	return max(0, time.Until(d.alarm))
+}
+
+// joinGroups follows what was wanted last. It comes after the announcements, which would have to share a processor with
+// the work of the kernel.
+func (r *runner) joinGroups() {
+	if r.moved {
+		r.members.set(r.reaches)
+		r.reaches, r.moved = nil, false
+	}
 }
 
 func (r *runner) closeLeaving() {
