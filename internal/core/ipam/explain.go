@@ -183,15 +183,16 @@ func (p *planner) explain(w *work, missing families) (reason.Code, string) {
 		e = p.explainPools(lists, k)
 		p.texts[k] = e
 	}
+	text := e.text + p.reservedInVain(w, k.short)
 	switch {
 	case !e.any || (!e.fits && !w.bothOrNothing()):
-		return reason.NoPoolFits, e.text
+		return reason.NoPoolFits, text
 	case e.quota:
-		return reason.QuotaExceeded, e.text
+		return reason.QuotaExceeded, text
 	case w.bothOrNothing():
-		return reason.DualStackUnavailable, e.text
+		return reason.DualStackUnavailable, text
 	}
-	return reason.PoolsExhausted, e.text
+	return reason.PoolsExhausted, text
 }
 
 func (p *planner) explainPools(lists [2]*candidates, k explanation) explained {

@@ -291,3 +291,19 @@ func (p *planner) rank(w *work, h *hold) int {
 	}
 	return 3
 }
+
+// reservedInVain says which addresses are reserved for w that others have.
+func (p *planner) reservedInVain(w *work, short families) string {
+	text := ""
+	for _, r := range w.ns.reservations {
+		if !r.isFor(w) {
+			continue
+		}
+		for _, h := range r.holds {
+			if s := p.ledger.slots[h.addr]; s != nil && short.has(familyOf(h.addr)) && len(text) < maxText/4 {
+				text += fmt.Sprintf("; %s is reserved for it, but Service %s has it", h.addr, s.first.svc.Key)
+			}
+		}
+	}
+	return text
+}
