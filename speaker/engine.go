@@ -45,6 +45,7 @@ type engine struct {
 	answering map[netip.Addr]ownership.Answer
 	rounds    map[netip.Addr]uint64 // which announcement to make, if not the first
 	round     uint64
+	settled   bool      // of the machine, when it was last asked
 	unproven  int       // of answering
 	looked    time.Time // for proof, last
 	wanted    l2.Wanted
@@ -257,8 +258,13 @@ func (e *engine) apply() {
 		e.tellPeers()
 		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
 	}
+	if was := e.settled; was != e.machine.Settled() {
+		e.settled = !was
+		if was {
+			e.log.Warn("this speaker stood still or was cut off; it answers for nothing until the others have told their state")
+		}
+	}
 	if r.Resync {
-		e.log.Warn("this speaker was frozen or cut off; asking the others for their state")
 		e.messenger.Resync()
 	}
 	for _, c := range r.Owners {

@@ -50,8 +50,10 @@ type Machine struct {
 
 	// A settled node knows what the others know, so it may claim and answer.
 	settled  bool
+	waking   bool                 // not settled any more; see unsettle
 	deadline time.Time            // settled at the latest; zero: no limit yet
 	informed bool                 // by the full state of a settled node
+	asked    time.Time            // for full states, last
 	heard    map[lb.NodeName]bool // from whom; see hear
 
 	groups    map[netip.Addr]*group // by key; nil: not told yet
@@ -158,6 +160,9 @@ func (m *Machine) Tick(now time.Time) {
 		m.unsettle()
 	}
 	m.trySettle()
+	if m.waking && m.othersAlive() {
+		m.ask() // who was asked before may not have heard it
+	}
 	for key, due := range m.waiting {
 		if !now.Before(due) {
 			m.dirty[key] = true

@@ -106,7 +106,8 @@ type Ready struct {
 	Owners []OwnerChange
 	// StateChanged: State returns something new for the gossip driver.
 	StateChanged bool
-	// Resync: the node was frozen; exchange full states with others at once.
+	// Resync: exchange full states with others at once. The node stood still, or
+	// was cut off, or waits for a settled node and there is one now.
 	Resync bool
 }
 

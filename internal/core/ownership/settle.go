@@ -2,13 +2,19 @@
 
 package ownership
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // hear notes what may settle this node.
 //
 // The full state of a settled node holds all claims there are. An unsettled
 // node has made none: hearing any message of it shows that it is no owner that
 // this node fails to hear, and what it will claim later this node will hear too.
+//
+// News of a settled node are no full state, but show that there is one to ask
+// for: it may have settled since the nodes met.
 func (m *Machine) hear(msg *message) {
 	switch {
 	case m.settled:
@@ -16,8 +22,21 @@ func (m *Machine) hear(msg *message) {
 		m.heard[msg.sender] = true
 	case msg.full:
 		m.informed = true
+	default:
+		m.ask()
 	}
 }
+
+// ask asks for full states, now and then.
+func (m *Machine) ask() {
+	if m.now.Sub(m.asked) >= askInterval {
+		m.asked = m.now
+		m.ready.Resync = true
+	}
+}
+
+// askInterval is the shortest time between two requests for full states.
+const askInterval = 250 * time.Millisecond
 
 // trySettle decides whether this node knows enough to claim and answer:
 //
@@ -34,7 +53,8 @@ func (m *Machine) trySettle() {
 	if !expired && !m.informed && !m.allHeard() {
 		return
 	}
-	m.settled = true
+	m.settled, m.waking = true, false
+	m.newSelf = true // tells those who wait for a settled node
 	m.informed = false
 	clear(m.heard)
 	for _, g := range m.groups {
@@ -66,8 +86,10 @@ func (m *Machine) allHeard() bool {
 func (m *Machine) unsettle() {
 	m.settled = false
 	m.informed = false
+	m.waking = true
 	m.deadline = m.now.Add(resyncTimeout)
 	m.allDirty = true
+	m.asked = m.now
 	m.ready.Resync = true
 	m.ready.StateChanged = true
 }

@@ -102,8 +102,13 @@ func (c *Cluster) exchange(a, b *node) {
 	a.met[b], b.met[a] = true, true
 	for _, pair := range [][2]*node{{a, b}, {b, a}} {
 		state := pair[0].machine.State()
-		to := pair[1]
-		c.at(c.draw(c.cfg.Delay), to, func() { c.receive(to, state) })
+		from, to := pair[0], pair[1]
+		c.at(c.draw(c.cfg.Delay), to, func() {
+			if c.connected(to, from) {
+				c.meet(to, from) // its list of members comes along
+			}
+			c.receive(to, state)
+		})
 	}
 }
 
