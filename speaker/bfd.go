@@ -107,7 +107,7 @@ func (b *bfdSide) run(ctx context.Context) error {
 			b.mu.Lock()
 			peers := b.peers[e.Key]
 			b.mu.Unlock()
-			b.log.Info(e.String(), telemetry.KeyAddress, e.Key.Peer, telemetry.KeyPeer, peers)
+			b.log.Info("BFD session changed", telemetry.KeyAddress, e.Key.Peer, telemetry.KeyPeer, peers, telemetry.KeyReason, e.String())
 			if e.Kind == bfd.Failed {
 				for _, p := range peers {
 					b.lost(p)

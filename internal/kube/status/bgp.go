@@ -149,12 +149,12 @@ func bgpSessions(who Speaker, have []*v1alpha1.BGPSession, states []bgp.SessionS
 // updateSession returns the write that brings a session up to date. That only
 // the number of prefixes changed is worth a write now and then.
 func updateSession(h *v1alpha1.BGPSession, want v1alpha1.BGPSessionStatus) (Write, bool) {
-	comparable := func(s v1alpha1.BGPSessionStatus) v1alpha1.BGPSessionStatus {
+	others := func(s v1alpha1.BGPSessionStatus) v1alpha1.BGPSessionStatus {
 		s.Since, s.PrefixesSent = nil, 0
 		return s
 	}
 	sameSince := h.Status.Since != nil && want.Since != nil && h.Status.Since.Time.Equal(want.Since.Time)
-	minor := comparable(h.Status) == comparable(want) && sameSince
+	minor := others(h.Status) == others(want) && sameSince
 	if minor && h.Status.PrefixesSent == want.PrefixesSent {
 		return Write{}, false
 	}
