@@ -6,13 +6,17 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
 )
 
 const (
 	// slowly: at every that-many-th heartbeat what is not urgent is done.
 	slowly = 2
-	// greetings is how many lost nodes are greeted at a time.
-	greetings = 4
+	// slowAfter is for how long a node must be dead to be talked to at every
+	// rareRounds-th heartbeat only.
+	slowAfter  = time.Minute
+	rareRounds = 5 * slowly
 	// insistence is how often a node that was declared dead tells all that it
 	// is not, and a verdict is told, in case that packets are lost.
 	insistence = 3
@@ -48,43 +52,45 @@ func (m *Machine) beat() {
 	}
 }
 
-// remind tells nodes that they count as dead here. One that is not will object.
+// remindAll talks to those who are not up. Those who would watch them do most of
+// it, so that the cost does not depend on the number of nodes; and all do less
+// when it was for long.
+func (m *Machine) remindAll() {
+	now := m.beats%rareRounds == 0
+	for _, p := range m.sortedPeers() {
+		if p.up || !p.speaks || !now && m.now.Sub(p.gone) > slowAfter {
+			continue
+		}
+		watchers := m.ring.add(p.name).neighbours(p.name)
+		mine := slices.Contains(watchers, m.cfg.Self)
+		switch {
+		case p.member && p.dead > 0 && (mine || now):
+			m.remind(p, watchers)
+		case !p.member && mine:
+			m.greet(p)
+		}
+	}
+}
+
+// remind tells a node that it counts as dead here. One that is not will object.
 // If it cannot be heard from here, those who hear it will.
-func (m *Machine) remind(p *peer) {
+func (m *Machine) remind(p *peer, watchers []lb.NodeName) {
 	m.announce(p)
-	for _, name := range m.ring.add(p.name).neighbours(p.name) {
+	for _, name := range watchers {
 		if to := m.peers[name]; to != nil && to.speaks {
 			m.send(to, Packet{Kind: Ask, Subject: p.name})
 		}
 	}
 }
 
+// greet sends something to a node that gossip has lost, so that they and this
+// node meet soon after the end of a partition. One meeting leads to all others.
+func (m *Machine) greet(p *peer) { m.send(p, Packet{Kind: Ask, Subject: p.name}) }
+
 // announce tells a node that it counts as dead.
 func (m *Machine) announce(p *peer) {
 	p.announced = m.now
 	m.send(p, Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
-}
-
-// remindAll talks to those who are not up.
-//
-// Some of the lost nodes are greeted, so that they and this node meet soon after
-// the end of a partition. One meeting leads to all others.
-func (m *Machine) remindAll() {
-	var lost []*peer
-	for _, p := range m.sortedPeers() {
-		switch {
-		case p.up || !p.speaks:
-		case p.member && p.dead > 0:
-			m.remind(p)
-		case !p.member:
-			lost = append(lost, p)
-		}
-	}
-	n := len(lost)
-	for i := range min(n, greetings) {
-		p := lost[(m.beats/slowly*greetings+i)%n]
-		m.send(p, Packet{Kind: Ask, Subject: p.name})
-	}
 }
 
 func (m *Machine) sortedPeers() []*peer {
@@ -165,7 +171,7 @@ func (m *Machine) revive(p *peer) {
 
 // doubt keeps a node that gossip has declared dead, if it is heard.
 func (m *Machine) doubt(p *peer) {
-	if p.watch != nil && (p.heard.IsZero() || p.watch.silent(m.now, &m.cfg)) {
+	if w := p.watch; w != nil && (p.heard.IsZero() || w.silent(m.now, &m.cfg) && m.now.Sub(w.vouched) >= w.patience(&m.cfg)) {
 		m.setDown(p)
 		return
 	}
@@ -198,7 +204,11 @@ func (m *Machine) judgeDoubted() {
 			p.askUntil = m.now.Add(2 * m.cfg.Refute)
 			m.ask(p)
 		case !p.askUntil.IsZero() && !m.now.Before(p.askUntil):
-			m.setDown(p)
+			if p.accuser != "" {
+				m.condemn(p, p.accused)
+			} else {
+				m.setDown(p)
+			}
 		case !p.askUntil.IsZero() && !m.now.Before(p.askAgain):
 			m.ask(p)
 		}
@@ -269,6 +279,7 @@ func (m *Machine) hear(p *peer, pk *Packet, at time.Time) {
 		m.announce(p)
 	}
 	if first {
+		m.send(p, Packet{Kind: Alive}) // only now does it know that this is no recording
 		m.brief(p)
 	}
 }
@@ -301,6 +312,9 @@ func (m *Machine) heed(from *peer, pk *Packet) {
 		m.vouch(from, p)
 	case Ask:
 		m.vouch(from, p)
+		if p.dead > 0 && !p.up {
+			m.send(from, Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
+		}
 	case Vouch:
 		m.believe(p, pk.Age)
 	case Verdict:
@@ -336,7 +350,10 @@ func (m *Machine) believe(p *peer, age time.Duration) {
 	if p.watch != nil {
 		p.watch.vouched = latest(p.watch.vouched, m.now.Add(-age))
 	}
-	if p.doubted {
+	switch {
+	case p.doubted && p.member:
+		p.doubted, p.accuser = false, ""
+	case p.doubted:
 		p.askUntil, p.askAgain = time.Time{}, m.now.Add(2*m.cfg.Silence)
 	}
 	if p.dead > 0 && m.now.Sub(p.condemned) >= 2*m.cfg.Silence {
@@ -344,7 +361,9 @@ func (m *Machine) believe(p *peer, age time.Duration) {
 	}
 }
 
-// accept takes a verdict, unless this node knows better.
+// accept takes a verdict, unless this node knows better. Who watches the node
+// judges for himself. Others ask its watchers, or wait for a second verdict: one
+// may come from a node that was cut off, and that hears all others again.
 func (m *Machine) accept(from, p *peer, incarnation uint64) {
 	switch {
 	case !p.up:
@@ -354,10 +373,16 @@ func (m *Machine) accept(from, p *peer, incarnation uint64) {
 	case incarnation < p.incarnation:
 		// The verdict is on a former incarnation. Its author hears that from the
 		// node itself, which it keeps telling.
-	case !p.useful.IsZero() && m.now.Sub(p.useful) < m.cfg.Silence/2:
-		m.vouch(from, p)
-	default:
+	case p.watch != nil && p.watch.silent(m.now, &m.cfg):
 		m.condemn(p, incarnation)
+	case !p.useful.IsZero() && m.now.Sub(p.useful) < m.cfg.Silence:
+		m.vouch(from, p)
+	case p.doubted && p.accuser != "" && p.accuser != from.name:
+		m.condemn(p, incarnation)
+	case !p.doubted:
+		p.doubted, p.accuser, p.accused = true, from.name, incarnation
+		p.askUntil, p.askAgain = m.now.Add(2*m.cfg.Refute), m.now
+		m.doubted = append(m.doubted, p)
 	}
 }
 

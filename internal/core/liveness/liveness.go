@@ -151,8 +151,9 @@ type Packet struct {
 	SubjectIncarnation uint64
 	Age                time.Duration
 
-	// Routine: nobody waits for it. It is not on the wire.
-	Routine bool
+	// Routine: nobody waits for it. Lost: the receiver is not up, and its MAC
+	// address may have to be asked for. Neither is on the wire.
+	Routine, Lost bool
 }
 
 // Ready is one batch of work.

@@ -149,10 +149,13 @@ func (m *Machine) Join(node lb.NodeName, speaks bool) {
 		p = &peer{name: node}
 		m.peers[node] = p
 	}
-	p.member, p.speaks, p.doubted = true, speaks, false
+	p.member, p.speaks, p.doubted, p.accuser = true, speaks, false, ""
 	if !p.up {
 		p.dead = 0
 		m.setUp(p)
+		if speaks {
+			m.send(p, Packet{Kind: Heartbeat}) // it may remember that a former life of this node is dead
+		}
 	}
 }
 
@@ -236,7 +239,7 @@ func (m *Machine) State() State {
 }
 
 func (m *Machine) setUp(p *peer) {
-	p.up, p.doubted = true, false
+	p.up, p.doubted, p.accuser = true, false, ""
 	p.askUntil = time.Time{}
 	m.ring = m.ring.add(p.name)
 	m.changed = append(m.changed, p.name)
@@ -247,7 +250,7 @@ func (m *Machine) setDown(p *peer) {
 	if !p.up {
 		return
 	}
-	p.up, p.doubted = false, false
+	p.up, p.doubted, p.accuser, p.gone = false, false, "", m.now
 	m.ring = m.ring.remove(p.name)
 	m.changed = append(m.changed, p.name)
 	m.rewatch()
@@ -283,6 +286,7 @@ func (m *Machine) send(to *peer, p Packet) {
 	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, m.sent
 	p.Incarnation = m.incarnation
 	p.Watching = to.watch != nil
+	p.Lost = !to.up
 	p.Deaf = m.CutOff()
 	m.ready.Send = append(m.ready.Send, p)
 }

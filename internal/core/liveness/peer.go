@@ -16,9 +16,13 @@ type peer struct {
 	member bool
 	// speaks heartbeats. One that does not is judged by gossip alone.
 	speaks bool
-	up     bool // as Ready has told it
-	// doubted: gossip has declared it dead, but somebody hears it.
+	up     bool      // as Ready has told it
+	gone   time.Time // when it was up last
+	// doubted: gossip has declared it dead, but somebody hears it; or accuser
+	// has, in its incarnation accused.
 	doubted   bool
+	accuser   lb.NodeName
+	accused   uint64
 	askUntil  time.Time // without a voucher until then it is dead; zero: not asked
 	askAgain  time.Time
 	rejoined  time.Time // when Ready.Rejoin named it last

@@ -120,6 +120,29 @@ func TestDeath(t *testing.T) {
 	})
 }
 
+// TestCutOff cuts a node off and lets it in again: the others never believe of
+// each other that they are dead, whatever the node believed and said meanwhile.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	overSeeds(t, 20, func(h *history) {
+		n := h.any()
+		for range 3 {
+			h.sever(h.names(), []lb.NodeName{n})
+			h.sever([]lb.NodeName{n}, h.names())
+			h.do("cut %s", n)
+			h.run(h.draw(0, 4*time.Second))
+			h.do("heal")
+			h.heal()
+			h.run(h.draw(0, 3*time.Second))
+		}
+		for _, e := range h.events {
+			if e.observer != n && e.subject != n {
+				h.fail("%s believed that %s is up: %v", e.observer, e.subject, e.up)
+			}
+		}
+	})
+}
+
 // TestHeal does all kinds of harm. Then everything is healed, and a moment later
 // all are up in the eyes of all, and stay so.
 func TestHeal(t *testing.T) {

@@ -28,6 +28,9 @@ type world struct {
 
 	// cut links, from -> to.
 	cut map[[2]lb.NodeName]bool
+	// held are packets that wait until the cut links are mended, as kernels keep
+	// them while they ask for a MAC address.
+	held []func()
 	// knows: gossip at the first believes the second alive.
 	knows map[[2]lb.NodeName]bool
 
@@ -169,6 +172,10 @@ func (w *world) sever(from, to []lb.NodeName) {
 
 func (w *world) heal() {
 	clear(w.cut)
+	for _, arrive := range w.held {
+		w.after(w.draw(w.delay/10, w.delay), arrive)
+	}
+	w.held = nil
 	w.reunite()
 }
 
@@ -236,11 +243,11 @@ func (w *world) input(n *node, give func(*liveness.Machine)) {
 func (w *world) send(from *node, p liveness.Packet) {
 	w.sent++
 	to := w.nodes[p.To]
-	if w.isCut(from, to) || w.rng.Float64() < w.loss {
+	if w.rng.Float64() < w.loss {
 		return
 	}
 	life := to.life
-	w.after(w.draw(w.delay/10, w.delay), func() {
+	arrive := func() {
 		switch {
 		case to.life != life:
 		case to.running:
@@ -248,7 +255,12 @@ func (w *world) send(from *node, p liveness.Packet) {
 		case !to.off && !w.isCut(to, from):
 			w.input(from, func(m *liveness.Machine) { m.Unreachable(p.To) })
 		}
-	})
+	}
+	if w.isCut(from, to) {
+		w.held = append(w.held, arrive)
+		return
+	}
+	w.after(w.draw(w.delay/10, w.delay), arrive)
 }
 
 func (w *world) after(d time.Duration, do func()) {

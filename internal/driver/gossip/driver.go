@@ -205,6 +205,10 @@ func (d *Driver) Poll() []liveness.Datagram {
 	return nil
 }
 
+// Knock makes the kernels here and at a host learn each other's MAC address, which
+// they may have lost while they were apart. It does not wait for that.
+func (d *Driver) Knock(host netip.Addr) { knock(host) }
+
 // WriteDatagram sends a datagram from the port of gossip. It must begin with
 // liveness.Magic or MagicQuiet. The buffer may be used again afterwards.
 func (d *Driver) WriteDatagram(b []byte, to netip.AddrPort) error {

@@ -226,6 +226,9 @@ func (d *Driver) work(r liveness.Ready) {
 		if !known {
 			continue
 		}
+		if p.Lost {
+			d.cfg.Port.Knock(addr.Addr())
+		}
 		d.buf = d.seal.seal(d.buf, p)
 		if err := d.cfg.Port.WriteDatagram(d.buf, addr); err == nil {
 			d.counts.Sent++

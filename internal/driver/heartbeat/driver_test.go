@@ -37,6 +37,8 @@ func (p *udpPort) Datagrams() <-chan liveness.Datagram { return p.datagrams }
 
 func (p *udpPort) Poll() []liveness.Datagram { return nil } // all come with Datagrams
 
+func (p *udpPort) Knock(netip.Addr) {}
+
 func (p *udpPort) addr() netip.AddrPort { return p.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 func (p *udpPort) read() {

@@ -24,6 +24,8 @@ type Port interface {
 	// Poll returns those that begin with liveness.MagicQuiet and have arrived
 	// since it was called last. It must not block.
 	Poll() []liveness.Datagram
+	// Knock makes hosts that were apart learn each other's MAC address.
+	Knock(host netip.Addr)
 }
 
 // Config is what a Driver is made with.
