@@ -103,6 +103,15 @@ func exists(path string) func() bool {
 	return func() bool { _, err := os.Stat(path); return err == nil }
 }
 
+// missing skips the test, or fails it on CI.
+func missing(t *testing.T, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(args...)
+	}
+	t.Skip(append([]any{"SKIPPED, "}, args...)...)
+}
+
 // frr is a running FRR.
 type frr struct {
 	t    *testing.T
@@ -116,13 +125,13 @@ const frrDir = "/usr/lib/frr"
 func startFRR(t *testing.T, ns *netnstest.NS, config string) *frr {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(frrDir, "bgpd")); err != nil {
-		t.Skip("SKIPPED, FRR is not installed: ", err)
+		missing(t, "FRR is not installed: ", err)
 	}
 	f := &frr{t: t, ns: ns, name: fmt.Sprintf("herald-test-%d-%s", os.Getpid(), strings.ToLower(filepath.Base(t.Name())))}
 	dir := filepath.Join("/run/frr", f.name)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := giveToFRR(dir); err != nil {
-		t.Skip("SKIPPED, FRR needs root: ", err)
+		missing(t, "FRR needs root: ", err)
 	}
 	f.daemon("zebra")
 	f.startBGP(config)
@@ -189,7 +198,7 @@ type bird struct {
 func startBIRD(t *testing.T, ns *netnstest.NS, config string) *bird {
 	t.Helper()
 	if _, err := exec.LookPath("bird"); err != nil {
-		t.Skip("SKIPPED, BIRD is not installed: ", err)
+		missing(t, "BIRD is not installed: ", err)
 	}
 	b := &bird{t: t, ns: ns, dir: t.TempDir(), config: config}
 	b.start()
