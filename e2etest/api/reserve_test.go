@@ -220,7 +220,7 @@ func (c *controllers) remembers(t *testing.T, first *replica) {
 		return nil
 	})
 	c.must(t, first.cmd.Process.Kill())
-	<-first.done
+	_ = <-first.done
 	c.start(t)
 	c.must(t, c.balancer(t.Context(), "bank", "next"))
 	c.shows(t, "bank", "next", "192.0.2.13")
