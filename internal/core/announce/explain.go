@@ -79,9 +79,9 @@ func (r *Result) notCovered(i int) reason.Reason {
 	slices.Sort(pools)
 	pools = slices.Compact(pools)
 	if len(pools) == 0 {
-		return reason.New(reason.NoAdvertisement, "no L2Advertisement covers %s, which %s in no known pool", list(svc.Assigned), isAre(len(svc.Assigned)))
+		return reason.New(reason.NoAdvertisement, "no L2Advertisement or BGPAdvertisement covers %s, which %s in no known pool", list(svc.Assigned), isAre(len(svc.Assigned)))
 	}
-	return reason.New(reason.NoAdvertisement, "no L2Advertisement covers both this Service and %s %s, which %s from",
+	return reason.New(reason.NoAdvertisement, "no L2Advertisement or BGPAdvertisement covers both this Service and %s %s, which %s from",
 		plural(len(pools), "pool"), list(pools), list(svc.Assigned)+" "+isAre(len(svc.Assigned)))
 }
 
