@@ -113,7 +113,7 @@ func (c claim) doubtful() time.Time {
 	if c.learned.IsZero() {
 		return time.Time{}
 	}
-	return c.learned.Add(claimGrace)
+	return c.learned.Add(claimGrace << (max(c.fights, 1) - 1))
 }
 
 // elect returns the node that should claim the group: the first in order of
@@ -309,7 +309,7 @@ func (m *Machine) claimAddress(ip netip.Addr, owner lb.NodeName) {
 	if c.node == owner {
 		return
 	}
-	m.claims[ip] = claim{epoch: c.epoch + 1, node: owner, unproven: c.epoch == 0 || c.unproven}
+	m.claims[ip] = claim{epoch: c.epoch + 1, node: owner, unproven: c.epoch == 0 || c.unproven, fights: c.fights}
 	m.news[ip] = true
 	m.ready.StateChanged = true
 }

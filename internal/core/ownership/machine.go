@@ -24,8 +24,12 @@ const (
 	// about that, the address must not fly to and fro.
 	reclaimInterval = time.Second
 	// claimGrace is how long a claim that was just learned stands although this
-	// node knows of no reason why its node should be alive and a candidate.
+	// node knows of no reason why its node should be alive and a candidate. It
+	// doubles, up to maxFights, whenever such a node takes the address from this
+	// one again: then somebody's view is wrong for long, and the address must
+	// not fly to and fro.
 	claimGrace = 500 * time.Millisecond
+	maxFights  = 5
 	// strayLimit is how long a claim on an address is kept that is in no group.
 	// Other nodes may learn of a Service earlier, and a Service that is made
 	// anew should find its owner.
@@ -100,6 +104,9 @@ type claim struct {
 	learned time.Time // from another node; zero: made here
 	// unproven: nobody is known to have announced the address yet.
 	unproven bool
+	// fights counts how often in a row the address was taken from this node by
+	// one that it believed dead.
+	fights uint8
 }
 
 type group struct {

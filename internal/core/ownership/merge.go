@@ -98,12 +98,24 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 		m.conceded[ip] = cur // tells the winner that the network may have learned this node's MAC address
 	}
 	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
-	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven}
+	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven, fights: m.fights(cur, c.Node)}
 	m.ready.StateChanged = true
 	m.noteStray(ip)
 	if grouped {
 		m.dirty[g.Key] = true
 	}
+}
+
+// fights counts on when a node takes an address, which claim cur is on.
+func (m *Machine) fights(cur claim, by lb.NodeName) uint8 {
+	n, known := m.nodes[by]
+	switch {
+	case known && n.alive:
+		return 0
+	case cur.node == m.cfg.Self && cur.fights < maxFights:
+		return cur.fights + 1
+	}
+	return cur.fights
 }
 
 // leaves reports whether this node leaves an address to another one that claims
