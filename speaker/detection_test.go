@@ -227,6 +227,18 @@ func TestDetection(t *testing.T) {
 	g := startGroup(t, n)
 	cut := func() { g.net.Down(t, port(0)) }
 	plug := func() { g.net.Up(t, port(0)) }
+	// The links stay up: after link down and up it is the kernel that takes its
+	// time, often more than a second, before a frame passes.
+	part := func() {
+		if err := g.net.Handle.LinkSetNoMaster(g.net.Link(t, port(0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	join := func() {
+		if err := g.net.Handle.LinkSetMaster(g.net.Link(t, port(0)), g.net.Link(t, "switch")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	send := func(s os.Signal) func() {
 		return func() {
 			if err := g.procs[0].Process.Signal(s); err != nil {
@@ -241,6 +253,7 @@ func TestDetection(t *testing.T) {
 		both bool
 	}{
 		{"cable cut", cut, plug, true},
+		{"partition", part, join, true},
 		{"frozen", send(syscall.SIGSTOP), send(syscall.SIGCONT), false},
 		{"killed", send(syscall.SIGKILL), nil, false},
 	}
