@@ -337,6 +337,8 @@ func (m *Machine) exit4() exit {
 	switch {
 	case !m.peer.V4:
 		x.closed = "router does not take IPv4 routes on this session"
+	case local.Address.IsLoopback() && m.cfg.NextHop4.IsValid():
+		x.nextHop = m.cfg.NextHop4 // a router on the same host tells others
 	case local.Address.Is4():
 		x.nextHop = local.Address
 	case m.peer.ExtendedNextHop:
@@ -370,6 +372,7 @@ func (m *Machine) exit6() exit {
 func (m *Machine) hop6() (global, linkLocal netip.Addr) {
 	local := m.cfg.Local
 	switch {
+	case local.Address.IsLoopback():
 	case local.Address.IsLinkLocalUnicast() && local.Address.Is6():
 		linkLocal = local.Address.WithZone("")
 		if local.Interface6.IsValid() {

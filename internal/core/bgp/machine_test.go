@@ -279,6 +279,8 @@ func TestNextHops(t *testing.T) {
 		{"IPv6 session, the node's IPv4", local6, false, false, "192.0.2.99", "2001:db8::1", "", ""},
 		{"link-local", linkLocal, true, false, "fe80::1", "fe80::1", "", ""},
 		{"link-local and global", with(linkLocal, func(l *bgp.Local) { l.Interface6 = addr("2001:db8::1") }), true, false, "2001:db8::1", "2001:db8::1", "fe80::1", ""},
+		{"router on the same host", bgp.Local{Address: addr("127.0.0.1")}, false, false, "192.0.2.99", "2001:db8::99", "", ""},
+		{"router on the same host, IPv6", bgp.Local{Address: addr("::1")}, true, false, "192.0.2.99", "2001:db8::99", "", ""},
 		{"router without IPv6", local4, false, true, "192.0.2.1", "", "", "router does not take IPv6 routes on this session"},
 	}
 	for _, tt := range tests {
