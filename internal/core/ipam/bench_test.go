@@ -4,6 +4,7 @@ package ipam_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -125,6 +126,46 @@ func BenchmarkHard10k(b *testing.B) {
 	b.Run("sharers-one-address", func(b *testing.B) {
 		plan(b, lb.Snapshot{Pools: genericPool("10.2.0.0/16"), Namespaces: namespaces(), Services: oneAddress}, n)
 	})
+}
+
+// BenchmarkReserve10k plans 10,000 Services with quotas on every pool, and
+// reservations in every namespace.
+func BenchmarkReserve10k(b *testing.B) {
+	limited := func(pools []lb.Pool, n int64) []lb.Pool {
+		for i := range pools {
+			pools[i].Quotas = []lb.Quota{{IPv4: n, IPv6: lb.NoLimit}}
+		}
+		return pools
+	}
+	reservations := func(n int) (out []lb.Reservation) {
+		for i := range n {
+			out = append(out, lb.Reservation{
+				Key:  lb.ReservationKey{Namespace: fmt.Sprintf("ns-%02d", i%100), Name: fmt.Sprintf("r-%04d", i)},
+				Pool: "zz-generic", IPv4: 10, Services: []string{fmt.Sprintf("svc-%05d", i)},
+			})
+		}
+		return out
+	}
+	var generic []lb.Pool
+	for i := range 100 {
+		p, err := parsePool(fmt.Sprintf("p-%03d", i), []string{fmt.Sprintf("10.3.%d.0/24", i)})
+		must(err)
+		generic = append(generic, p)
+	}
+	quotas := lb.Snapshot{Pools: limited(generic, 1), Namespaces: namespaces(), Services: services(tenThousand, nil)}
+	b.Run("quotas", func(b *testing.B) { plan(b, quotas, tenThousand) })
+	waiting := quotas
+	waiting.Services = services(tenThousand, func(_ int, svc *lb.Service) { svc.Key.Namespace = "ns-00" })
+	b.Run("waiting-quotas", func(b *testing.B) { plan(b, waiting, 100) })
+	reserved := mixed(nil)
+	reserved.Reservations = reservations(1000)
+	b.Run("1000-reservations", func(b *testing.B) { plan(b, reserved, tenThousand) })
+	remembered := mixed(nil)
+	for i := range tenThousand {
+		a := netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})
+		remembered.Remembered = append(remembered.Remembered, lb.Remembered{Key: lb.ServiceKey{Namespace: "gone", Name: fmt.Sprintf("svc-%05d", i)}, Addresses: []netip.Addr{a}})
+	}
+	b.Run("10000-remembered", func(b *testing.B) { plan(b, remembered, tenThousand) })
 }
 
 // BenchmarkFill65k fills a /16 from nothing.

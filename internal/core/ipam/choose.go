@@ -125,23 +125,18 @@ func (p *planner) first(w *work, lists [2]*candidates, fs families) ([2]offer, b
 	if w.sharers != nil && len(w.sharers.groups) > 0 {
 		hunger.sharers, hunger.ports = w.sharers, w.ports
 	}
+	if p.quotas {
+		hunger.ns = w.ns
+	}
 	for _, list := range lists {
 		i := list.passed[hunger]
-		passed := -1 // up to here it is not the quota of w's namespace
 		for ; i < len(list.pools); i++ {
-			found, ok := p.from(w, list.pools[i], fs)
-			if passed < 0 && (ok || list.pools[i].limits(w.ns)) {
-				passed = i
-			}
-			if ok {
-				list.pass(hunger, passed)
+			if found, ok := p.from(w, list.pools[i], fs); ok {
+				list.pass(hunger, i)
 				return found, true
 			}
 		}
-		if passed < 0 {
-			passed = i
-		}
-		list.pass(hunger, passed)
+		list.pass(hunger, i)
 	}
 	return [2]offer{}, false
 }

@@ -213,8 +213,9 @@ type candidates struct {
 // appetite is what the pools that have nothing left to give depend on.
 type appetite struct {
 	families families
-	sharers  *sharers // nil: takes free addresses only
-	ports    string   // only with sharers
+	sharers  *sharers   // nil: takes free addresses only
+	ports    string     // only with sharers
+	ns       *namespace // only if a pool has quotas
 }
 
 // ids is the list as a map key.

@@ -39,11 +39,6 @@ func (p *pool) allowance(ns *namespace, f family) *allowance {
 	return a
 }
 
-// limits reports whether the pool limits the namespace at all.
-func (p *pool) limits(ns *namespace) bool {
-	return p.allowance(ns, v4) != nil || p.allowance(ns, v6) != nil
-}
-
 // allows reports whether the namespace may hold the address of the pool: it
 // does already, or its quota has room.
 func (p *pool) allows(ns *namespace, a netip.Addr) bool {
