@@ -14,10 +14,10 @@ func TestRoutes(t *testing.T) {
 	t.Parallel()
 	script := `
 echo 'local 10.0.0.1 dev lo'
-echo '198.18.0.1 nhid 12 proto bgp metric 20 \	nexthop via 192.168.2.11 dev eth0 weight 1 \	nexthop via 192.168.2.12 dev eth0 weight 1 '
 echo '198.18.0.2 nhid 14 via 192.168.2.11 dev eth0 proto bgp metric 20 '
 echo 'Deleted 198.18.0.2 nhid 14 via 192.168.2.11 dev eth0 proto bgp metric 20 '
 echo '198.18.1.0/24 nhid 14 via 192.168.2.11 dev eth0 '
+echo '198.18.0.1 nhid 12 proto bgp metric 20 \	nexthop via 192.168.2.11 dev eth0 weight 1 \	nexthop via 192.168.2.12 dev eth0 weight 1 '
 exec cat`
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 	hold, err := cmd.StdinPipe()
