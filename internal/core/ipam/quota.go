@@ -31,12 +31,25 @@ func (p *pool) allowance(ns *namespace, f family) *allowance {
 	}
 	a, ok := p.allowances[f][ns]
 	if !ok {
-		if n := p.Limit(ns.Namespace, f.lb()); n != lb.NoLimit {
+		n := p.Limit(ns.Namespace, f.lb())
+		if !ns.known && p.selects(f) {
+			n = 0
+		}
+		if n != lb.NoLimit {
 			a = &allowance{limit: n, has: map[netip.Addr]struct{}{}}
 		}
 		p.allowances[f][ns] = a
 	}
 	return a
+}
+
+// selects reports whether a quota of the family depends on the labels of
+// namespaces. One that the cache does not know yet may have any, so it gets
+// nothing new until it is known.
+func (p *pool) selects(f family) bool {
+	return slices.ContainsFunc(p.Quotas, func(q lb.Quota) bool {
+		return len(q.NamespaceSelectors) > 0 && ((f == v4 && q.IPv4 >= 0) || (f == v6 && q.IPv6 >= 0))
+	})
 }
 
 // allows reports whether the namespace may hold the address of the pool: it
@@ -70,6 +83,9 @@ func (p *pool) charge(ns *namespace, a netip.Addr) {
 // overQuota says that the namespace has used up its quota.
 func (p *pool) overQuota(ns *namespace, f family) string {
 	q := p.allowance(ns, f)
+	if !ns.known && p.selects(f) {
+		return fmt.Sprintf("pool %q has quotas for namespaces by their labels, and those of namespace %s are not known yet", p.Name, ns.Name)
+	}
 	return fmt.Sprintf("pool %q has a quota of %d %s for namespace %s, which holds %d", p.Name, q.limit, addressesOf(f, q.limit), ns.Name, len(q.has))
 }
 
