@@ -31,7 +31,7 @@ router bgp 64600
 	s.Routes[0].Large = []lb.LargeCommunity{{Global: 64512, Local1: 1, Local2: 2}}
 	s.Routes[0].Bandwidth = 125000
 	d.Set(wanted(s))
-	awaitState(t, d, "tor", 5*time.Second, established)
+	awaitState(t, d, "tor", 15*time.Second, established)
 	await(t, "route in FRR", 5*time.Second, func() bool {
 		return strings.Contains(f.show("show bgp ipv4 unicast 198.51.100.1/32"), "best") &&
 			strings.Contains(f.show("show bgp ipv6 unicast 2001:db8:ff::1/128"), "best")
@@ -73,7 +73,7 @@ func TestGoodbye(t *testing.T) {
 	b := startBIRD(t, w.router, numbered(birdGlobal+"protocol bgp node { local as 64600; neighbor 10.0.%[1]d.1 as 64512; ipv4 { import all; export none; }; }\n", n))
 	d, stop := speakUntil(t, false)
 	d.Set(wanted(session(w.router4(n), route(prefix4))))
-	awaitState(t, d, "tor", 5*time.Second, established)
+	awaitState(t, d, "tor", 15*time.Second, established)
 	stop()
 	var text string
 	await(t, "BIRD says why", 5*time.Second, func() bool {

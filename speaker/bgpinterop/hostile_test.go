@@ -153,8 +153,8 @@ func TestHostileRouters(t *testing.T) {
 			bad := listen(t, tt.serve)
 			d := speak(t)
 			d.Set(wanted(sessionAt("bad", bad, route("198.51.100.1/32")), sessionAt("good", good, route("198.51.100.1/32"))))
-			awaitState(t, d, "good", 5*time.Second, established)
-			awaitState(t, d, "bad", 5*time.Second, func(s bgp.SessionState) bool {
+			awaitState(t, d, "good", 15*time.Second, established)
+			awaitState(t, d, "bad", 15*time.Second, func(s bgp.SessionState) bool {
 				return tt.want != "" && strings.Contains(s.LastError, tt.want) || tt.want == "" && established(s)
 			})
 			if tt.want == "" {
@@ -217,7 +217,7 @@ func TestSilentRouter(t *testing.T) {
 		at := listen(t, func(c *net.TCPConn) { _ = shake(c, 3); _, _ = io.Copy(io.Discard, c) })
 		d := speak(t)
 		d.Set(wanted(sessionAt("bad", at)))
-		awaitState(t, d, "bad", 5*time.Second, established)
+		awaitState(t, d, "bad", 15*time.Second, established)
 		awaitState(t, d, "bad", 10*time.Second, func(s bgp.SessionState) bool {
 			return strings.Contains(s.LastError, "nothing was heard of the router for the hold time of 3s")
 		})
@@ -248,7 +248,7 @@ func TestSilentRouter(t *testing.T) {
 			s.Routes = append(s.Routes, r)
 		}
 		d.Set(wanted(s))
-		awaitState(t, d, "bad", 5*time.Second, established)
+		awaitState(t, d, "bad", 15*time.Second, established)
 		awaitState(t, d, "bad", 25*time.Second, func(s bgp.SessionState) bool {
 			return strings.Contains(s.LastError, "router does not take what is sent: it has not read anything for 10s")
 		})

@@ -26,15 +26,15 @@ func TestRouterReboots(t *testing.T) {
 	b := startBIRD(t, w.router, config)
 	d := speak(t)
 	d.Set(wanted(session(w.router4(n), route(prefix4))))
-	awaitState(t, d, "tor", 5*time.Second, established)
+	awaitState(t, d, "tor", 15*time.Second, established)
 	time.Sleep(200 * time.Millisecond)
 	b.stop()
 	awaitState(t, d, "tor", 2*time.Second, func(s bgp.SessionState) bool { return s.State != bgp.Established })
 	time.Sleep(3 * time.Second) // nobody answers on the port
 	b.start()
 	back := time.Now()
-	awaitState(t, d, "tor", 5*time.Second, established)
-	if took := time.Since(back); took > 1100*time.Millisecond {
+	awaitState(t, d, "tor", 15*time.Second, established)
+	if took := time.Since(back); took > 1500*time.Millisecond { // half a second for a busy machine
 		t.Errorf("the session was back %s after the port was open, want at most 1 s", took)
 	}
 }
@@ -62,7 +62,7 @@ func TestSpeakerRestarts(t *testing.T) {
 			s.Key.GracefulRestart = true
 			first, stop := speakUntil(t, true)
 			first.Set(wanted(s))
-			awaitState(t, first, "tor", 5*time.Second, established)
+			awaitState(t, first, "tor", 15*time.Second, established)
 			await(t, "routes at the router", 5*time.Second, func() bool { return has("198.51.100.2") })
 			time.Sleep(100 * time.Millisecond) // End-of-RIB has arrived
 			stop()
@@ -75,7 +75,7 @@ func TestSpeakerRestarts(t *testing.T) {
 			s.Routes = s.Routes[:1] // one is gone meanwhile
 			second := speak(t)
 			second.Set(wanted(s))
-			awaitState(t, second, "tor", 5*time.Second, established)
+			awaitState(t, second, "tor", 15*time.Second, established)
 			await(t, "the router drops the route that is gone", 5*time.Second, func() bool {
 				text := view()
 				if !strings.Contains(text, "198.51.100.1") {
@@ -91,7 +91,7 @@ func TestSpeakerRestarts(t *testing.T) {
 // stays; only a change of its own key ends it.
 func TestNoResets(t *testing.T) {
 	t.Parallel()
-	const n, events = 56, 3000
+	const n, events = 56, 10_000
 	w := newWorld(t, n)
 	f := startFRR(t, w.router, numbered(frrPlain, n))
 	wb := newWorld(t, n+1)
@@ -158,7 +158,7 @@ func TestNoResets(t *testing.T) {
 	await(t, "the session is made anew", 5*time.Second, func() bool {
 		return strings.Contains(f.show("show bgp neighbors 10.0.56.1"), "remote router ID 10.9.9.77")
 	})
-	awaitState(t, d, "frr", 5*time.Second, established)
+	awaitState(t, d, "frr", 15*time.Second, established)
 	if s := stateOf(d, "bird"); s.Counters.OpensSent > 2 || !established(s) {
 		t.Errorf("the other session was made anew too: %+v", s)
 	}
