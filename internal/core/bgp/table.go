@@ -84,30 +84,36 @@ func (t *table) exit(f lb.Family) *exit {
 	return nil
 }
 
+// batch is the largest number of routes that changes says something about: for
+// a router that does not read, no more than that piles up.
+const batch = 2000
+
 // changes returns what the router has to be told so that it has what is
 // wanted, and notes it as sent: withdrawals first, then announcements in
-// groups of equal attributes, then the ends of the families.
+// groups of equal attributes, then the ends of the families. It is called
+// again when that is sent, until there is nothing to say.
 func (t *table) changes() []Message {
 	if !t.opened || !t.dirty {
 		return nil
 	}
-	t.dirty = false
 	possible := t.wanted
 	if slices.ContainsFunc(t.wanted, t.blocked) {
 		possible = slices.DeleteFunc(slices.Clone(t.wanted), t.blocked)
 	}
 	gone, news := Diff(t.sent, possible)
 	if len(t.repeat) > 0 {
-		again := func(r Route) bool { return slices.Contains(t.repeat, lb.FamilyOf(r.Prefix.Addr())) }
-		news = slices.DeleteFunc(news, again)
-		for _, r := range possible {
-			if again(r) {
-				news = append(news, r)
-			}
-		}
+		// What is gone is withdrawn now; the rest is new again.
+		t.sent = slices.DeleteFunc(slices.Clone(t.sent), func(r Route) bool { return slices.Contains(t.repeat, lb.FamilyOf(r.Prefix.Addr())) })
+		_, news = Diff(t.sent, possible)
 		t.repeat = nil
 	}
-	t.sent = possible
+	t.dirty = len(news) > batch
+	if t.dirty {
+		news = news[:batch]
+		t.sent = merge(t.sent, gone, news)
+	} else {
+		t.sent = possible
+	}
 	var out []Message
 	for _, f := range []lb.Family{lb.IPv4, lb.IPv6} {
 		if list := ofFamily(gone, f); len(list) > 0 {
@@ -115,11 +121,35 @@ func (t *table) changes() []Message {
 		}
 	}
 	out = append(out, t.announcements(news)...)
-	for _, f := range t.ending {
-		out = append(out, EndOfRIB{Family: f})
+	if !t.dirty {
+		for _, f := range t.ending {
+			out = append(out, EndOfRIB{Family: f})
+		}
+		t.ending = nil
 	}
-	t.ending = nil
 	return out
+}
+
+// merge returns the routes without those that are gone, and with the new ones
+// in the place of those that they replace. All lists are by prefix.
+func merge(routes []Route, gone []netip.Prefix, news []Route) []Route {
+	out := make([]Route, 0, len(routes)+len(news))
+	for _, r := range routes {
+		for len(gone) > 0 && comparePrefix(gone[0], r.Prefix) < 0 {
+			gone = gone[1:]
+		}
+		for len(news) > 0 && comparePrefix(news[0].Prefix, r.Prefix) < 0 {
+			out, news = append(out, news[0]), news[1:]
+		}
+		switch {
+		case len(gone) > 0 && gone[0] == r.Prefix:
+		case len(news) > 0 && news[0].Prefix == r.Prefix:
+			out, news = append(out, news[0]), news[1:]
+		default:
+			out = append(out, r)
+		}
+	}
+	return append(out, news...)
 }
 
 func (t *table) blocked(r Route) bool { return t.exit(lb.FamilyOf(r.Prefix.Addr())) == nil }
@@ -136,6 +166,7 @@ func ofFamily(prefixes []netip.Prefix, f lb.Family) []netip.Prefix {
 
 // announcements groups routes by family and attributes.
 func (t *table) announcements(news []Route) []Message {
+	news = slices.Clone(news) // the order by prefix is needed by the caller
 	slices.SortStableFunc(news, func(a, b Route) int {
 		if fa, fb := lb.FamilyOf(a.Prefix.Addr()), lb.FamilyOf(b.Prefix.Addr()); fa != fb {
 			return int(fa) - int(fb)

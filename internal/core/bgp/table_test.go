@@ -119,6 +119,53 @@ func randomRoutes(r *rand.Rand) []bgp.Route {
 	return out
 }
 
+// TestBatches: many routes are told in several batches, each when the one
+// before is sent; a change in between counts at once; the end is told once.
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	var routes []bgp.Route
+	for i := range 7000 {
+		routes = append(routes, bgp.Route{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32), Attributes: bgp.Attributes{Communities: []uint32{uint32(i % 3)}}})
+	}
+	router := peerTable{}
+	ends := 0
+	take := func(messages []bgp.Message) {
+		for _, msg := range messages {
+			if _, ok := msg.(bgp.EndOfRIB); ok {
+				ends++
+			}
+		}
+		if n := router.take(messages); n > 2001 {
+			t.Errorf("a batch of %d routes", n)
+		}
+	}
+	m, sent := up(t, config(), peerOpen(), routes...)
+	take(sent)
+	if ends != 0 {
+		t.Error("the end was told before it")
+	}
+	changed := slices.Clone(routes[1:]) // the first is gone, the second is another
+	changed[0].Communities = []uint32{99}
+	m.Set(changed)
+	for range 10 {
+		take(m.Ready().Send)
+	}
+	m.Receive(bgp.Refresh{Family: lb.IPv4}, begin)
+	for range 10 {
+		take(m.Ready().Send)
+	}
+	want := peerTable{}
+	for _, r := range changed {
+		want[r.Prefix] = text(r.Attributes)
+	}
+	if diff := cmp.Diff(want, router, compare); diff != "" {
+		t.Errorf("the router has something else (-want +got):\n%s", diff)
+	}
+	if ends != 2 || m.Prefixes() != len(changed) {
+		t.Errorf("%d ends, %d prefixes; want 2, %d", ends, m.Prefixes(), len(changed))
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	type step struct {
