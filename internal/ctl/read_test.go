@@ -156,6 +156,8 @@ func TestReadErrors(t *testing.T) {
 		{"core kind missing", "nodes", apierrors.NewNotFound(resource("nodes"), ""), "read nodes: ", ""},
 		{"too slow", "services", apierrors.NewResourceExpired("gone"), "try again", ""},
 		{"Pods forbidden", "pods", apierrors.NewForbidden(resource("pods"), "", nil), "", "may not be listed"},
+		{"reservations forbidden", "ipreservations", apierrors.NewForbidden(resource("ipreservations"), "", nil), "", "does not count with reserved addresses"},
+		{"reservations not installed", "ipreservations", apierrors.NewNotFound(resource("ipreservations"), ""), "", "ipreservations.heraldlb.io is not installed"},
 		{"kind not installed", "bfdprofiles", apierrors.NewNotFound(resource("bfdprofiles"), ""), "", "bfdprofiles.metallb.io is not installed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
