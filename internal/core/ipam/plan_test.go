@@ -45,8 +45,26 @@ func TestNonsense(t *testing.T) {
 		f(&svc)
 		snap.Services = append(snap.Services, svc)
 	}
+	odder := []lb.Reservation{
+		{},
+		{Pool: "mixed", IPv4: -1, IPv6: 1 << 30},
+		{Pool: long, IPv4: 3, Held: []lb.HeldAddress{{}, {Address: four}, {Address: four}, {Address: six, Last: []string{long}}}},
+		{Addresses: []netip.Addr{{}, four, four, netip.MustParseAddr("fe80::1%eth0")}, Held: []lb.HeldAddress{{Address: netip.MustParseAddr("::ffff:192.0.2.1")}}},
+		{Invalid: long, Held: []lb.HeldAddress{{}, {Address: six}}},
+	}
+	for i, res := range odder {
+		res.Key.Name = string(rune('a' + i))
+		snap.Reservations = append(snap.Reservations, res)
+	}
+	snap.Remembered = []lb.Remembered{{}, {Addresses: []netip.Addr{{}, four, four, six}}, {Key: lb.ServiceKey{Name: "a"}, Addresses: []netip.Addr{four}}}
+	snap.Pools[0].Quotas = []lb.Quota{{}, {IPv4: -9, IPv6: 1 << 62}}
 	r := ipam.Plan(snap)
 	checkSettled(t, snap, r)
+	for _, h := range r.Reservations {
+		if n := len(h.Reason.Text); n == 0 || n > 1010 {
+			t.Errorf("%s: reason with a text of %d bytes", h.Key, n)
+		}
+	}
 	for _, d := range r.Services {
 		if len(d.Added) > 0 {
 			t.Errorf("%s was given %v", d.Key, d.Added)
