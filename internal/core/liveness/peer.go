@@ -109,7 +109,7 @@ func (w *watch) patience(c *Config) time.Duration {
 	if w.refused {
 		return c.Interval
 	}
-	return min(max(c.Silence, 2*w.gap), c.SilenceMax)
+	return min(max(c.Silence, w.gap+c.Interval), c.SilenceMax)
 }
 
 func (w *watch) silent(now time.Time, c *Config) bool {
