@@ -38,6 +38,7 @@ func TestRank(t *testing.T) {
 }
 
 func sampleMessage() message {
+	held := uint64(300)
 	return message{
 		full: true, settled: true, sender: "n1",
 		records: []record{
@@ -48,11 +49,13 @@ func sampleMessage() message {
 			{Address: netip.MustParseAddr("192.0.2.1"), Epoch: 1, Node: "n1"},
 			{Address: netip.MustParseAddr("2001:db8::1"), Epoch: maxEpoch, Node: "n3", Unproven: true},
 		},
+		offers:   []offer{{key: netip.MustParseAddr("192.0.2.1"), epoch: 4, to: "n2", claim: 0, turn: 3}},
+		greeting: &held,
 	}
 }
 
 var wireCmp = cmp.Options{
-	cmp.AllowUnexported(message{}, record{}), cmpopts.EquateEmpty(),
+	cmp.AllowUnexported(message{}, record{}, offer{}), cmpopts.EquateEmpty(),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }
 
@@ -87,6 +90,7 @@ func TestWire(t *testing.T) {
 // withoutSections is the message as the first version of the program writes it.
 func (msg *message) withoutSections() message {
 	out := *msg
+	out.offers, out.greeting = nil, nil
 	out.records, out.claims = slices.Clone(msg.records), slices.Clone(msg.claims)
 	for i := range out.records {
 		out.records[i].hardware = nil
