@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/driver/bgptransport"
 	"github.com/heraldlb/herald/internal/driver/gobgp"
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 	if code, done := netnstest.Enter(); done {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // world is a node and a router with a cable between them: the node is in the
