@@ -99,6 +99,9 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 	}
 	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
 	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven, fights: m.fights(cur, c.Node)}
+	if c.Node == m.cfg.Self {
+		m.news[ip] = true // of a former life; whoever told may be the only one that knows
+	}
 	m.ready.StateChanged = true
 	m.noteStray(ip)
 	if grouped {
