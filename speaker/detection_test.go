@@ -32,6 +32,9 @@ var load = flag.Duration("load", 3*time.Second, "how long TestLoad keeps all cor
 // hogs is how many processes per core do that.
 var hogs = flag.Int("hogs", 2, "processes per core that TestLoad keeps busy")
 
+// members is with how many speakers.
+var members = flag.Int("members", 5, "speakers in TestLoad")
+
 // memberEnv makes this test binary a process with the part of a speaker that
 // finds dead ones: gossip, heartbeats and the detector. It holds a number, which
 // becomes an address, and how many there are.
@@ -280,8 +283,7 @@ func TestDetection(t *testing.T) {
 
 // TestLoad keeps all cores busy, several times over: nobody may be taken for dead.
 func TestLoad(t *testing.T) {
-	const n = 5
-	g := startGroup(t, n)
+	g := startGroup(t, *members)
 	for range *hogs * runtime.NumCPU() {
 		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", "while :; do :; done")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
