@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+)
+
+// TestDisagreement has two nodes each of which believes that only itself is a
+// candidate. They must not fight faster than once a second.
+func TestDisagreement(t *testing.T) {
+	t.Parallel()
+	ip := "192.0.2.1"
+	machines := []*ownership.Machine{settled("n1", group(ip, "n1")), settled("n2", group(ip, "n2"))}
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": machines[0], "n2": machines[1]})
+	starts := 0
+	for at := time.Duration(0); at < 10*time.Second; at += ownership.TickInterval {
+		for i, m := range machines {
+			m.Tick(start.Add(at))
+			r := m.Ready()
+			starts += len(r.Start)
+			for _, b := range r.Send {
+				receive(t, machines[1-i], b.Data)
+			}
+		}
+	}
+	if starts < 2 || starts > 21 {
+		t.Errorf("the address started %d times in 10 s, want a few", starts)
+	}
+}
+
+// TestOneSided has two nodes that get each other's messages, but believe each
+// other dead. The address must move less and less often.
+func TestOneSided(t *testing.T) {
+	t.Parallel()
+	ip := "192.0.2.1"
+	machines := []*ownership.Machine{settled("n1", group(ip, "n1", "n2")), settled("n2", group(ip, "n1", "n2"))}
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": machines[0], "n2": machines[1]})
+	machines[0].Ready()
+	machines[1].Ready()
+	machines[0].Down("n2")
+	machines[1].Down("n1")
+	var starts []time.Duration
+	for at := time.Duration(0); at < time.Minute; at += ownership.TickInterval {
+		for i, m := range machines {
+			m.Tick(start.Add(at))
+			r := m.Ready()
+			if len(r.Start) > 0 {
+				starts = append(starts, at)
+			}
+			post(t, r, machines[1-i])
+		}
+	}
+	if len(starts) < 5 || len(starts) > 20 {
+		t.Errorf("in a minute the address started %d times, want some: %v", len(starts), starts)
+	}
+	// They hear each other again, and it stays.
+	machines[0].Up("n2")
+	machines[1].Up("n1")
+	moved := 0
+	for at := time.Minute; at < 2*time.Minute; at += ownership.TickInterval {
+		for i, m := range machines {
+			m.Tick(start.Add(at))
+			r := m.Ready()
+			moved += len(r.Start)
+			post(t, r, machines[1-i])
+		}
+	}
+	if moved > 1 || len(machines[0].Answers())+len(machines[1].Answers()) != 1 {
+		t.Errorf("it moved %d times; n1 answers for %v, n2 for %v", moved, machines[0].Answers(), machines[1].Answers())
+	}
+}
