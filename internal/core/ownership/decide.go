@@ -113,7 +113,7 @@ func (c claim) doubtful() time.Time {
 	if c.learned.IsZero() {
 		return time.Time{}
 	}
-	return c.learned.Add(claimGrace << (max(c.fights, 1) - 1))
+	return c.learned.Add(claimGrace << (max(c.fights, 2) - 2))
 }
 
 // elect returns the node that should claim the group: the first in order of

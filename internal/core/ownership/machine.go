@@ -25,11 +25,11 @@ const (
 	reclaimInterval = time.Second
 	// claimGrace is how long a claim that was just learned stands although this
 	// node knows of no reason why its node should be alive and a candidate. It
-	// doubles, up to maxFights, whenever such a node takes the address from this
-	// one again: then somebody's view is wrong for long, and the address must
-	// not fly to and fro.
+	// doubles, from the third time to maxFights, whenever such a node takes the
+	// address from this one again: then somebody's view is wrong for long, and
+	// the address must not fly to and fro.
 	claimGrace = 500 * time.Millisecond
-	maxFights  = 5
+	maxFights  = 6
 	// strayLimit is how long a claim on an address is kept that is in no group.
 	// Other nodes may learn of a Service earlier, and a Service that is made
 	// anew should find its owner.
