@@ -162,6 +162,7 @@ func (m *Machine) condemn(p *peer, incarnation uint64) {
 
 // revive ends a verdict.
 func (m *Machine) revive(p *peer) {
+	p.pardoned, p.revived = p.dead, m.now
 	p.dead = 0
 	if p.member && !p.up {
 		m.setUp(p)
@@ -370,9 +371,9 @@ func (m *Machine) accept(from, p *peer, incarnation uint64) {
 		if p.dead > 0 {
 			p.dead = max(p.dead, incarnation)
 		}
-	case incarnation < p.incarnation:
-		// The verdict is on a former incarnation. Its author hears that from the
-		// node itself, which it keeps telling.
+	case incarnation < p.incarnation, incarnation <= p.pardoned && m.now.Sub(p.revived) < 4*m.cfg.Silence:
+		// The verdict is on a former incarnation, or on one that somebody has heard
+		// since. Its author hears that from the node itself, which it keeps telling.
 	case p.watch != nil && p.watch.silent(m.now, &m.cfg):
 		m.condemn(p, incarnation)
 	case !p.useful.IsZero() && m.now.Sub(p.useful) < m.cfg.Silence:

@@ -36,6 +36,8 @@ type peer struct {
 	// The verdict. A dead peer is up again when its incarnation exceeds dead.
 	dead        uint64 // incarnation declared dead; 0: none
 	condemned   time.Time
+	pardoned    uint64 // the verdict on this incarnation was ended
+	revived     time.Time
 	incarnation uint64 // the highest one heard of
 }
 
