@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -383,7 +385,36 @@ func (r *routed) resets(ctx context.Context, o Options, _ *cluster) ([]Result, e
 	if err != nil {
 		return nil, err
 	}
+	if after > before {
+		r.sayWhy(ctx, o)
+	}
 	return []Result{{"bgp_session_resets_under_churn", float64(after - before), "sessions"}}, nil
+}
+
+// sayWhy shows what router and speakers say about sessions that were lost.
+func (r *routed) sayWhy(ctx context.Context, o Options) {
+	if out, err := r.Exec(ctx, bgpRouter, "vtysh", "-N", bgpRouter, "-c", "show bgp neighbors"); err == nil {
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "Last reset") || strings.HasPrefix(line, "BGP neighbor is") {
+				o.say("router: %s", strings.TrimSpace(line))
+			}
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(r.LogDir(), "pods", o.Namespace+"_*speaker*", "speaker", "*.log"))
+	if err != nil {
+		return
+	}
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "BGP session is") || strings.Contains(line, "BFD session changed") {
+				o.say("speaker: %s", strings.TrimSpace(line))
+			}
+		}
+	}
 }
 
 // dropped is how many sessions the router has lost since it started.
