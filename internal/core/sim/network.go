@@ -104,8 +104,9 @@ func (c *Cluster) exchange(a, b *node) {
 		state := pair[0].machine.State()
 		from, to := pair[0], pair[1]
 		c.at(c.draw(c.cfg.Delay), to, func() {
-			if c.connected(to, from) {
-				c.meet(to, from) // its list of members comes along
+			if !to.sees[from] && c.connected(to, from) {
+				c.meet(to, from)
+				c.introduce(to, from) // its list of members comes along
 			}
 			c.receive(to, state)
 		})
