@@ -145,7 +145,7 @@ func (c *cluster) serversReady(ctx context.Context) error {
 // allocate creates the Services with 16 clients. The ratio is the time from the beginning until the last of them has an
 // address, divided by the time from the beginning until the last of them is created. 1 is an allocator that costs nothing.
 func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	ctx, cancel := context.WithTimeout(ctx, manyLimit)
 	defer cancel()
 	b, err := c.burst(ctx, o, o.Services, "server")
 	if err != nil {
