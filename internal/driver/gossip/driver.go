@@ -37,6 +37,7 @@ type Driver struct {
 
 	transport  atomic.Pointer[transport] // nil before Run
 	heartbeats chan liveness.Datagram
+	knocks     chan netip.Addr
 	dropped    atomic.Uint64 // datagrams
 
 	// mu guards the fields below. memberlist calls the delegate with its own
@@ -79,6 +80,7 @@ func New(cfg Config) (*Driver, error) {
 		meet:    map[netip.AddrPort]bool{},
 
 		heartbeats: make(chan liveness.Datagram, heartbeatBacklog),
+		knocks:     make(chan netip.Addr, 16),
 	}
 	for _, s := range cfg.Secrets {
 		if len(s) == 0 {
@@ -122,6 +124,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { d.queue.pump(gctx, d.events, d.Resync); return nil })
 	g.Go(func() error { d.join(gctx); return nil })
+	g.Go(func() error { d.knock(gctx); return nil })
 	g.Go(func() error { d.outbox.run(gctx, d.deliver); return nil })
 	err = g.Wait()
 	d.leave(list)
@@ -206,8 +209,27 @@ func (d *Driver) Poll() []liveness.Datagram {
 }
 
 // Knock makes the kernels here and at a host learn each other's MAC address, which
-// they may have lost while they were apart. It does not wait for that.
-func (d *Driver) Knock(host netip.Addr) { knock(host) }
+// they may have lost while they were apart. It does not wait for that, and does
+// nothing while there is enough to do.
+func (d *Driver) Knock(host netip.Addr) {
+	select {
+	case d.knocks <- host:
+	default:
+	}
+}
+
+// knock does it. To ask the kernel for its links can take long, when somebody else
+// is changing some.
+func (d *Driver) knock(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case host := <-d.knocks:
+			knock(host)
+		}
+	}
+}
 
 // WriteDatagram sends a datagram from the port of gossip. It must begin with
 // liveness.Magic or MagicQuiet. The buffer may be used again afterwards.
