@@ -238,7 +238,11 @@ func (d *Driver) WriteDatagram(b []byte, to netip.AddrPort) error {
 	if t == nil {
 		return errors.New("gossip does not run")
 	}
-	if err := t.write(b, to); err != nil {
+	write := t.write
+	if t.quiet != nil {
+		write = t.quiet.write
+	}
+	if err := write(b, to); err != nil {
 		return fmt.Errorf("send a datagram to %s: %w", to, err)
 	}
 	return nil

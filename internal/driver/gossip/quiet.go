@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -60,18 +61,7 @@ func openQuiet(main *net.UDPConn) (*quiet, error) {
 		return nil, err
 	}
 	addr := main.LocalAddr().(*net.UDPAddr).AddrPort()
-	ip := addr.Addr().Unmap()
-	family, sa := unix.AF_INET, unix.Sockaddr(nil)
-	if ip.Is4() {
-		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
-	} else {
-		family = unix.AF_INET6
-		in6 := &unix.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16()}
-		if zone, err := net.InterfaceByName(ip.Zone()); err == nil {
-			in6.ZoneId = uint32(zone.Index)
-		}
-		sa = in6
-	}
+	family, sa := sockaddr(addr)
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
@@ -97,6 +87,20 @@ func openQuiet(main *net.UDPConn) (*quiet, error) {
 	return &quiet{fd: fd, stop: stop, looked: time.Now(), buf: make([]byte, maxDatagram), oob: make([]byte, 128)}, nil
 }
 
+// write sends a datagram now or not at all. What gossip sends to hosts whose MAC
+// address is not known fills the buffer of its socket, and nobody can send until
+// the kernel gives up; heartbeats must go on.
+func (q *quiet) write(b []byte, to netip.AddrPort) error {
+	_, sa := sockaddr(to)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	err := unix.Sendto(q.fd, b, unix.MSG_DONTWAIT, sa)
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EHOSTUNREACH) {
+		err = unix.Sendto(q.fd, b, unix.MSG_DONTWAIT, sa) // that was about an earlier one
+	}
+	return os.NewSyscallError("sendto", err)
+}
+
 // watch waits for errors until close: the kernel picks one of the two sockets to
 // report that nobody listens at a host.
 func (q *quiet) watch(refused func([]netip.AddrPort)) {
@@ -111,6 +115,18 @@ func (q *quiet) watch(refused func([]netip.AddrPort)) {
 		}
 		refused(refusalsOf(q.fd))
 	}
+}
+
+func sockaddr(a netip.AddrPort) (family int, sa unix.Sockaddr) {
+	ip := a.Addr().Unmap()
+	if ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: ip.As4()}
+	}
+	in6 := &unix.SockaddrInet6{Port: int(a.Port()), Addr: ip.As16()}
+	if zone, err := net.InterfaceByName(ip.Zone()); err == nil {
+		in6.ZoneId = uint32(zone.Index)
+	}
+	return unix.AF_INET6, in6
 }
 
 // deal gives the first socket of the port what does not begin with
