@@ -95,8 +95,8 @@ func (q *quiet) write(b []byte, to netip.AddrPort) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	err := unix.Sendto(q.fd, b, unix.MSG_DONTWAIT, sa)
-	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EHOSTUNREACH) {
-		err = unix.Sendto(q.fd, b, unix.MSG_DONTWAIT, sa) // that was about an earlier one
+	for try := 1; try < sendTries && ofAnother(err); try++ {
+		err = unix.Sendto(q.fd, b, unix.MSG_DONTWAIT, sa)
 	}
 	return os.NewSyscallError("sendto", err)
 }

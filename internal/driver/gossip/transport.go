@@ -29,6 +29,8 @@ const (
 	// portTries: a port that is free for TCP may be taken for UDP.
 	portTries   = 10
 	acceptPause = 50 * time.Millisecond
+	// sendTries: several errors about earlier datagrams may have come.
+	sendTries = 5
 )
 
 // transport is memberlist's way to the network: a UDP socket and a TCP listener
@@ -193,11 +195,16 @@ func (t *transport) accept() {
 // ones to other hosts; that is no reason not to send this one.
 func (t *transport) write(b []byte, to netip.AddrPort) error {
 	_, err := t.udp.WriteToUDPAddrPort(b, to)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) {
+	for try := 1; try < sendTries && ofAnother(err); try++ {
 		t.readRefusals()
 		_, err = t.udp.WriteToUDPAddrPort(b, to)
 	}
 	return err
+}
+
+// ofAnother reports whether an error may be about an earlier datagram.
+func ofAnother(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH)
 }
 
 // FinalAdvertiseAddr implements memberlist.Transport.

@@ -149,8 +149,41 @@ func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t)
 	for _, m := range []*member{a, b} {
-		if !m.has(func(e gossip.Event) bool { return e.Kind == gossip.MemberUp && e.Heartbeats })() {
-			t.Errorf("%s does not know that the other one sends heartbeats", m.name)
+		m.until(t, "a member that sends heartbeats", m.has(func(e gossip.Event) bool { return e.Kind == gossip.MemberUp && e.Heartbeats }))
+	}
+}
+
+// TestIPv6 does the same with the other family.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	six := func(c *gossip.Config) { c.BindAddr = netip.IPv6Loopback() }
+	a, b := run(t, "a", six), run(t, "b", six)
+	a.want(b)
+	a.until(t, "b", a.sees(b))
+	for _, data := range [][]byte{{liveness.MagicQuiet}, {liveness.Magic}} {
+		if err := a.WriteDatagram(data, b.State().Addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next(t, b)
+	if got := b.Poll(); len(got) != 1 || got[0].From != a.State().Addr {
+		t.Errorf("got %+v, want one from %s", got, a.State().Addr)
+	}
+	dead := netip.AddrPortFrom(netip.IPv6Loopback(), 9)
+	for try := 0; ; try++ {
+		if err := a.WriteDatagram([]byte{liveness.Magic}, dead); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case d := <-a.Datagrams():
+			if !d.Refused || d.From != dead {
+				t.Fatalf("got %+v", d)
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		if try == 50 {
+			t.Fatal("nobody says that nobody listens")
 		}
 	}
 }
