@@ -42,7 +42,7 @@ func (v *View) Move(key lb.ServiceKey, to string) (m Move, done bool, err error)
 	case !ok:
 		return Move{}, false, v.unserved(key)
 	case len(svc.Assigned) == 0:
-		return Move{}, false, fmt.Errorf("Service %s has no address yet: see heraldctl explain service %s", key, key)
+		return Move{}, false, fmt.Errorf("the Service %s has no address yet: see heraldctl explain service %s", key, key)
 	}
 	g, ok := v.announce.Group(key)
 	if !ok {
@@ -73,7 +73,7 @@ func (v *View) unserved(key lb.ServiceKey) error {
 	if v.cluster.service(key) == nil {
 		return fmt.Errorf("there is no Service %s of type LoadBalancer", key)
 	}
-	return fmt.Errorf("Service %s is not Herald's to serve: see heraldctl explain service %s", key, key)
+	return fmt.Errorf("the Service %s is not Herald's to serve: see heraldctl explain service %s", key, key)
 }
 
 // How Carry waits.
@@ -134,7 +134,7 @@ func arrives(ctx context.Context, g Getter, namespace string, m Move) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Service %s has not moved to node %q in %s: node %s reports that it answers; see the logs of its speaker, and whether the clocks of the nodes agree",
+			return fmt.Errorf("the Service %s has not moved to node %q in %s: node %s reports that it answers; see the logs of its speaker, and whether the clocks of the nodes agree",
 				m.Service, m.To, carryLimit, orDash(strings.Join(nodes, " and ")))
 		case <-tick.C:
 		}
