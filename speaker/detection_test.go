@@ -225,7 +225,7 @@ func about(lines []told, node string) []told {
 // TestDetection does to one of five nodes what happens to nodes, and tells how
 // long it takes until the last of the others knows. On an idle machine these are
 // some 310 ms, for a killed process 110 ms.
-func TestDetection(t *testing.T) {
+func TestDetection(t *testing.T) { //nolint:paralleltest // it measures time
 	const n = 5
 	g := startGroup(t, n)
 	cut := func() { g.net.Down(t, port(0)) }
@@ -282,7 +282,7 @@ func TestDetection(t *testing.T) {
 }
 
 // TestLoad keeps all cores busy, several times over: nobody may be taken for dead.
-func TestLoad(t *testing.T) {
+func TestLoad(t *testing.T) { //nolint:paralleltest // it keeps all cores busy
 	g := startGroup(t, *members)
 	for range *hogs * runtime.NumCPU() {
 		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", "while :; do :; done")

@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	heal           mend all links
 //	run 1s         let time pass: what happened meanwhile, after how long
 //	cutoff         who believes to be cut off
-//	packets        packets per node and second of the last run
+//	packets        how many a node sent in a second of the last run
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txt")

@@ -46,7 +46,7 @@ func TestSeal(t *testing.T) {
 }
 
 // TestSealAllocates: an idle speaker seals and opens some 80 datagrams a second.
-func TestSealAllocates(t *testing.T) {
+func TestSealAllocates(t *testing.T) { //nolint:paralleltest // it counts allocations
 	s := newSealer([][]byte{[]byte("secret")}, "")
 	p := liveness.Packet{Kind: liveness.Heartbeat, From: "a", To: "b", Life: 1, Count: 2}
 	buf := make([]byte, 0, 256)
