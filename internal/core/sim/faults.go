@@ -52,6 +52,7 @@ func (c *Cluster) Kill(name lb.NodeName) {
 func (c *Cluster) Leave(name lb.NodeName) {
 	n := c.node(name)
 	n.leaving = true
+	c.watch.disturbed(c)
 	c.input(n, (*ownership.Machine).Leave)
 }
 
