@@ -215,7 +215,7 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 // sync makes one report: what is to be written, and when to look again. It
 // reports false if the engine has ended.
 func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]status.Write, time.Duration, bool) {
-	x := newRouted(r.router, objs.Services)
+	x := newRouted(r.router, objs.Services, p.snapshot.BGPAdvertisements)
 	reports, ok := r.gather(p, &x)
 	if !ok {
 		return nil, 0, false

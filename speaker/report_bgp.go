@@ -29,7 +29,7 @@ type routed struct {
 	conditions map[lb.ServiceKey]lb.NodeName
 }
 
-func newRouted(r *router, services []*corev1.Service) routed {
+func newRouted(r *router, services []*corev1.Service, advertisements []lb.BGPAdvertisement) routed {
 	out := routed{up: map[string]bool{}, byKey: map[lb.ServiceKey]*bgp.ServicePeers{}, conditions: map[lb.ServiceKey]lb.NodeName{}}
 	if r == nil {
 		return out
@@ -40,6 +40,9 @@ func newRouted(r *router, services []*corev1.Service) routed {
 	}
 	for i := range out.wanted.Services {
 		out.byKey[out.wanted.Services[i].Service] = &out.wanted.Services[i]
+	}
+	if len(out.wanted.Sessions) == 0 && len(advertisements) == 0 {
+		return out // most clusters have only one of L2 and BGP
 	}
 	for _, svc := range services {
 		if node, protocol := status.AnnouncedBy(svc); protocol == status.ProtocolBGP {

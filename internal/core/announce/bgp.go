@@ -135,7 +135,7 @@ func endpointsOn(svc *lb.Service, node lb.NodeName) int {
 // Service, whichever nodes it selects.
 func (r *Result) CoveredByBGP(key lb.ServiceKey) bool {
 	i, ok := r.byKey[key]
-	if !ok {
+	if !ok || len(r.snapshot.BGPAdvertisements) == 0 {
 		return false
 	}
 	svc := &r.snapshot.Services[i]

@@ -34,8 +34,11 @@ func AnnouncedBy(svc *corev1.Service) (node lb.NodeName, protocol string) {
 	if c == nil || c.Status != metav1.ConditionTrue {
 		return "", ""
 	}
-	var name string
-	if _, err := fmt.Sscanf(c.Message, "announcing from node %q with protocol %q", &name, &protocol); err != nil {
+	// By hand: this is asked of every Service in every report.
+	rest, ok1 := strings.CutPrefix(c.Message, `announcing from node "`)
+	name, rest, ok2 := strings.Cut(rest, `" with protocol "`)
+	protocol, _, ok3 := strings.Cut(rest, `"`)
+	if !ok1 || !ok2 || !ok3 {
 		return "", ""
 	}
 	return lb.NodeName(name), protocol
