@@ -120,13 +120,13 @@ func settled(ctx context.Context, s *session, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// At rest: two seconds without a write.
+	// At rest: five seconds without a write. Speakers wait a while before they report.
 	before, err := writes(ctx, r)
 	if err != nil {
 		return "", err
 	}
 	err = poll(ctx, settleLimit, func() error {
-		if err := sleep(ctx, 2*time.Second); err != nil {
+		if err := sleep(ctx, 5*time.Second); err != nil {
 			return err
 		}
 		last := before
