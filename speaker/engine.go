@@ -213,10 +213,8 @@ func (e *engine) readLinks() {
 	e.wanted.Links = make([]l2.Link, 0, len(all))
 	for _, l := range all {
 		e.wanted.Links = append(e.wanted.Links, l2.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up})
-		if e.usable(l) {
+		if e.usable(l) { // others neither answer nor ask, so nobody meets their MAC addresses
 			up = append(up, l.Name)
-		}
-		if l.MAC.IsUnicast() && !e.excluded.match(l.Name) {
 			macs = append(macs, l.MAC)
 		}
 	}
@@ -301,7 +299,8 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 const proofInterval = 500 * time.Millisecond
 
 // lookForProof tells the machine which probed addresses are announced: nobody
-// need probe them again.
+// need probe them again. An address that somebody else has on one of several
+// links is announced on the others, but that proves nothing about this one.
 func (e *engine) lookForProof(now time.Time) {
 	if e.unproven == 0 || now.Sub(e.looked) < proofInterval {
 		return
@@ -309,7 +308,7 @@ func (e *engine) lookForProof(now time.Time) {
 	e.looked = now
 	var proven []netip.Addr
 	for _, s := range e.responder.State().Addresses {
-		if a, ok := e.answering[s.IP]; ok && a.Probe && s.Phase == l2.PhaseAnnouncing {
+		if a, ok := e.answering[s.IP]; ok && a.Probe && s.Phase == l2.PhaseAnnouncing && !s.Contested {
 			proven = append(proven, s.IP)
 			a.Probe = false
 			e.answering[s.IP] = a

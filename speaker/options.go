@@ -113,10 +113,8 @@ func (o *Options) Validate() error {
 	if _, err := labels.Parse(o.GossipLabels); err != nil {
 		errs = append(errs, fmt.Errorf("--ml-labels %q: %w", o.GossipLabels, err))
 	}
-	require(o.BGPAnnounceDelay >= 0 && o.BGPAnnounceDelay <= maxAnnounceDelay, "--bgp-announce-delay %s: want 0 to %s", o.BGPAnnounceDelay, maxAnnounceDelay)
 	require(o.BGPDrainWait >= 0 && o.BGPDrainWait <= maxDrainWait, "--bgp-drain-wait %s: want 0 to %s, which is within the grace period of the Pod", o.BGPDrainWait, maxDrainWait)
 	require(o.BGPAnnounceDelay >= 0 && o.BGPAnnounceDelay <= maxAnnounceDelay, "--bgp-announce-delay %v is not between 0 and %v", o.BGPAnnounceDelay, maxAnnounceDelay)
-	require(o.BGPDrainWait >= 0 && o.BGPDrainWait <= maxDrainWait, "--bgp-drain-wait %v is not between 0 and %v", o.BGPDrainWait, maxDrainWait)
 	return errors.Join(errs...)
 }
 

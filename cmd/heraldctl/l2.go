@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,9 +30,9 @@ func l2Command(s *source) *cobra.Command {
 	return cmd
 }
 
-const ownersLong = `Lists which node answers for which addresses, which nodes could take over, and how many addresses each
-node answers for. Addresses that share a Service have one owner and one line. Where nobody answers, the
-line says why; heraldctl explain service tells more.`
+const ownersLong = `Lists which node answers for which addresses, which nodes could take over as far as the API server knows
+(which interfaces they have only they know), and how many addresses each node answers for. Addresses that
+share a Service have one owner and one line. Where nobody answers, heraldctl explain service says why.`
 
 func ownersCommand(s *source) *cobra.Command {
 	var f ctl.OwnersFilter
@@ -133,7 +134,8 @@ const balanceLong = `Evens out how many addresses the nodes answer for: moves th
 with fewest that may have them, until no move makes it more even. Joins and restarts of nodes never move
 addresses, so that a node that was away has few until somebody runs this.
 
-It stops at the first move that does not succeed. --dry-run shows the moves only.`
+A move that is not carried out (the node may lack an interface, which only the node itself knows) is left
+out, and those after it are tried. --dry-run shows the moves only.`
 
 func balanceCommand(s *source) *cobra.Command {
 	dry := false
@@ -158,16 +160,20 @@ func balanceCommand(s *source) *cobra.Command {
 			if len(moves) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "Nothing to move: no hand-over makes it more even.")
 			}
-			for i, m := range moves {
+			var failed []error
+			for _, m := range moves {
 				if dry {
 					fmt.Fprintf(cmd.OutOrStdout(), "Service %s would move from node %s to node %s.\n", m.Service, m.From, m.To)
 					continue
 				}
 				if err := carry(cmd, api, c.Namespace, m); err != nil {
-					return fmt.Errorf("move %d of %d: %w", i+1, len(moves), err)
+					failed = append(failed, err)
+					if cmd.Context().Err() != nil {
+						break
+					}
 				}
 			}
-			return nil
+			return errors.Join(failed...)
 		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "show the moves, make none")

@@ -144,12 +144,26 @@ func (f *failing) move(ctx context.Context, o Options, owner string) error {
 	})
 }
 
-// quietly finds the speaker that owns everything, waits for rest, and stops the bench's own requests for that time.
+// mostOwned returns the node that answers for most of the addresses: a move may
+// have taken one of them elsewhere.
+func (f *failing) mostOwned() string {
+	count := map[string]int{}
+	best := ""
+	for _, a := range f.targets {
+		node := f.names[f.answers.Who(a)]
+		if count[node]++; count[node] > count[best] {
+			best = node
+		}
+	}
+	return best
+}
+
+// quietly finds the speaker that owns most, waits for rest, and stops the bench's own requests for that time.
 func (f *failing) quietly(ctx context.Context, o Options, work func(instance) (float64, error)) (float64, error) {
 	if err := f.atRest(ctx); err != nil {
 		o.say("it does not come to rest: %v", err)
 	}
-	owner := f.names[f.answers.Who(f.targets[0])]
+	owner := f.mostOwned()
 	p, err := on(ctx, f.Lab, programs(o)["speaker"], owner)
 	if err != nil {
 		return 0, err

@@ -134,8 +134,8 @@ func arrives(ctx context.Context, g Getter, namespace string, m Move) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the Service %s has not moved to node %q in %s: node %s reports that it answers; see the logs of its speaker, and whether the clocks of the nodes agree",
-				m.Service, m.To, carryLimit, orDash(strings.Join(nodes, " and ")))
+			return fmt.Errorf("the Service %s has not moved to node %q in %s: node %s reports that it answers. Is an interface up on node %q that the L2Advertisement allows, and do the clocks of the nodes agree?",
+				m.Service, m.To, carryLimit, orDash(strings.Join(nodes, " and ")), m.To)
 		case <-tick.C:
 		}
 	}

@@ -106,6 +106,7 @@ type AddressState struct {
 	IP               netip.Addr
 	Phase            Phase
 	Interfaces       []string // where it is answered for now, sorted as wanted
+	Contested        bool     // somebody else has it on at least one interface
 	RequestsReceived uint64
 	ResponsesSent    uint64
 	GratuitousSent   uint64

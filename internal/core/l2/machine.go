@@ -246,11 +246,15 @@ func (m *Machine) State() State {
 	s := State{Addresses: make([]AddressState, len(m.order)), Conflicts: m.listConflicts()}
 	for i, a := range m.order {
 		s.Addresses[i] = AddressState{
-			IP: a.ip, Phase: a.phase(), Interfaces: a.names,
+			IP: a.ip, Phase: a.phase(), Interfaces: a.names, Contested: a.contested(),
 			RequestsReceived: a.requests, ResponsesSent: a.responses, GratuitousSent: a.gratuitous,
 		}
 	}
 	return s
+}
+
+func (a *address) contested() bool {
+	return slices.ContainsFunc(a.targets, func(t *target) bool { return t.lost > 0 })
 }
 
 func (a *address) phase() Phase {
