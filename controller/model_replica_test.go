@@ -191,7 +191,7 @@ func (r *replica) decide(w *world, most int, d dice) {
 	if r.journal != nil {
 		r.look(w)
 		for _, e := range r.journal.Open() {
-			open = append(open, status.Underway{UID: e.UID, Version: e.Version, Addresses: e.Addresses})
+			open = append(open, status.Underway{Namespace: e.Namespace, UID: e.UID, Version: e.Version, Addresses: e.Addresses})
 		}
 	}
 	b := &reading{services: r.services.read(), pools: r.pools.read(), namespaces: r.namespaces.read(), decisions: map[string]*ipam.Decision{}}

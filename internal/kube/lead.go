@@ -97,7 +97,7 @@ func over(err error) bool {
 func (w *Writer) Underway() []status.Underway {
 	var out []status.Underway
 	for _, e := range w.journal.Open() {
-		out = append(out, status.Underway{UID: e.UID, Version: e.Version, Addresses: e.Addresses})
+		out = append(out, status.Underway{Namespace: e.Namespace, UID: e.UID, Version: e.Version, Addresses: e.Addresses})
 	}
 	return out
 }

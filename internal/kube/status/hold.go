@@ -19,6 +19,7 @@ import (
 // have failed, or may still be carried out, as long as the Service is of the
 // version that it is bound to.
 type Underway struct {
+	Namespace string
 	UID       types.UID
 	Version   string
 	Addresses []netip.Addr // that the Service has after it

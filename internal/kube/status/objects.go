@@ -34,7 +34,7 @@ type ControllerOptions struct {
 // shows the plan and the problems: Services first, then reservations, then
 // configuration objects, then its ConfigurationState.
 func Controller(o snapshot.Objects, plan ipam.Result, problems []snapshot.Problem, opt ControllerOptions) []Write {
-	out := services(holdQuotas(hold(changes(o.Services, plan.Services, opt.Underway), opt.Underway), plan.Pools), opt)
+	out := services(holdQuotas(hold(changes(o.Services, plan.Services, opt.Underway), opt.Underway), plan.Pools, opt.Underway), opt)
 	out = append(out, reservations(o.Reservations, plan.Reservations, opt.Now)...)
 	out = append(out, configuration(o, plan.Pools, problems, opt)...)
 	if w, ok := ControllerState(o.ConfigurationStates, problems, nil, opt); ok {
