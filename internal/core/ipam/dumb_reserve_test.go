@@ -195,6 +195,40 @@ func (d *dumb) adopt(r *dumbReservation) {
 	}
 }
 
+// last is who used an address of a reservation last. The random clusters have
+// too few Services for the bound on those.
+func (d *dumb) last(r *dumbReservation, a netip.Addr) []string {
+	uses := map[string]bool{}
+	another := map[string]bool{}
+	stays := false
+	for _, s := range d.svcs {
+		for _, x := range r.sorted() {
+			switch {
+			case s.Key.Namespace != r.Key.Namespace || lb.FamilyOf(x) != lb.FamilyOf(a):
+			case s.has[lb.FamilyOf(x)].addr != x && !(s.Deleting && slices.Contains(s.Assigned, x)):
+			case x != a:
+				another[s.Key.Name] = true
+			case r.admits(s):
+				uses[s.Key.Name] = true
+				stays = stays || slices.Contains(r.holds[a], s.Key.Name)
+			default:
+				another[s.Key.Name] = true // it has it as anybody might
+			}
+		}
+	}
+	var out []string
+	for _, name := range r.holds[a] {
+		if len(uses) == 0 || (stays && !uses[name] && !another[name]) {
+			out = append(out, name)
+		}
+	}
+	for name := range uses {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // had: a Service has the address.
 func (d *dumb) had(a netip.Addr) bool {
 	return slices.ContainsFunc(d.svcs, func(s *dumbService) bool {

@@ -306,16 +306,17 @@ func (d *dumb) choice(s *dumbService) []*lb.Pool {
 }
 
 // lowest is the lower one of the lowest free address and the lowest that can be
-// shared. Free ones that somebody may come back for count only if there is no
-// other.
+// shared. Free ones that somebody may come back for count only if there is
+// neither.
 func (d *dumb) lowest(s *dumbService, p *lb.Pool, f lb.Family) netip.Addr {
 	best := d.lowestFree(p, f)
 	if best.IsValid() && !d.quotaAllows(s.Key.Namespace, p, best) {
 		best = netip.Addr{}
 	}
+	last := best.IsValid() && d.isRemembered(best)
 	for _, a := range addresses(p, f) {
-		if d.had(a) && d.holder(a) == nil && d.mayJoin(s, a, true) && d.quotaAllows(s.Key.Namespace, p, a) && (!best.IsValid() || a.Less(best)) {
-			best = a
+		if d.had(a) && d.holder(a) == nil && d.mayJoin(s, a, true) && d.quotaAllows(s.Key.Namespace, p, a) && (!best.IsValid() || last || a.Less(best)) {
+			best, last = a, false
 		}
 	}
 	return best

@@ -63,30 +63,77 @@ func (p *planner) holding(r *reservation) Holding {
 	slices.SortFunc(r.holds, func(a, b *hold) int { return a.addr.Compare(b.addr) })
 	var foreign []string
 	for _, h := range r.holds {
-		held := Held{Address: h.addr, Last: slices.Clone(h.last)}
-		if h.home != nil {
-			held.Pool = h.home.Name
-		}
-		var mine []string
-		for _, w := range h.users {
-			held.UsedBy = append(held.UsedBy, w.svc.Key)
-			if r.isFor(w) {
-				mine = append(mine, w.svc.Key.Name)
-			}
-		}
-		slices.SortFunc(held.UsedBy, lb.ServiceKey.Compare)
-		switch {
-		case len(mine) > 0:
-			slices.Sort(mine)
-			held.State, held.Last = InUse, mine
-		case len(h.users) > 0:
-			held.State = Waiting
+		held := p.held(r, h)
+		if held.State == Waiting {
 			foreign = append(foreign, fmt.Sprintf("%s is still used by Service %s", h.addr, held.UsedBy[0]))
 		}
 		out.Addresses = append(out.Addresses, held)
 	}
 	out.Reason = p.holdingReason(r, &out, foreign)
 	return out
+}
+
+// held says what an address of the reservation is doing.
+func (p *planner) held(r *reservation, h *hold) Held {
+	out := Held{Address: h.addr, Last: slices.Clone(h.last)}
+	if h.home != nil {
+		out.Pool = h.home.Name
+	}
+	var mine []string
+	for _, w := range h.users {
+		out.UsedBy = append(out.UsedBy, w.svc.Key)
+		if r.isFor(w) {
+			mine = append(mine, w.svc.Key.Name)
+		}
+	}
+	slices.SortFunc(out.UsedBy, lb.ServiceKey.Compare)
+	switch {
+	case len(mine) > 0:
+		out.State, out.Last = InUse, append(mine, p.former(r, h, mine)...)
+		slices.Sort(out.Last)
+	case len(h.users) > 0:
+		out.State = Waiting
+	}
+	return out
+}
+
+// mostFormer bounds the Services that an address which others use is kept in
+// mind for.
+const mostFormer = 8
+
+// former returns those who had the address together with some that still have
+// it, and may come back to share it. If all who have it are new, it has been
+// given to somebody else. Who uses another address of the reservation does not
+// come back for this one.
+func (p *planner) former(r *reservation, h *hold, mine []string) []string {
+	if !slices.ContainsFunc(mine, func(name string) bool { return slices.Contains(h.last, name) }) {
+		return nil
+	}
+	out := slices.DeleteFunc(slices.Clone(h.last), func(name string) bool {
+		return slices.Contains(mine, name) || r.uses(name, familyOf(h.addr))
+	})
+	if len(out) <= mostFormer {
+		return out
+	}
+	// There will be others whose name comes first and who left long ago.
+	older := func(name string) int {
+		if p.ledger.memory.remembers(lb.ServiceKey{Namespace: r.Key.Namespace, Name: name}, h.addr) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(older(a), older(b)), strings.Compare(a, b)) })
+	return out[:mostFormer]
+}
+
+// uses reports whether the Service of the name has an address of the
+// reservation.
+func (r *reservation) uses(name string, f family) bool {
+	return slices.ContainsFunc(r.holds, func(h *hold) bool {
+		return familyOf(h.addr) == f && slices.ContainsFunc(h.users, func(w *work) bool {
+			return w.svc.Key == lb.ServiceKey{Namespace: r.Key.Namespace, Name: name}
+		})
+	})
 }
 
 func (p *planner) holdingReason(r *reservation, out *Holding, foreign []string) reason.Reason {
@@ -125,16 +172,31 @@ func (p *planner) explainShort(r *reservation) {
 }
 
 // unsettled is what reservations hold when there is no pool to check against:
-// what is recorded.
-func unsettled(list []lb.Reservation) []Holding {
-	var out []Holding
-	for i := range list {
-		r := &list[i]
-		h := Holding{Key: r.Key, Wanted: cmp.Or(len(r.Addresses), r.IPv4+r.IPv6)}
-		for _, held := range r.Held {
-			h.Addresses = append(h.Addresses, Held{Address: held.Address, Last: slices.Clone(held.Last)})
+// what is recorded. Services keep what they have, so it is known who uses it.
+func (p *planner) unsettled(list []lb.Reservation) []Holding {
+	if len(list) == 0 {
+		return nil
+	}
+	users := map[netip.Addr][]*work{}
+	for i := range p.work {
+		w := &p.work[i]
+		for _, a := range w.svc.Assigned {
+			if !slices.Contains(users[a], w) {
+				users[a] = append(users[a], w)
+			}
 		}
-		slices.SortFunc(h.Addresses, func(a, b Held) int { return a.Address.Compare(b.Address) })
+	}
+	out := make([]Holding, 0, len(list))
+	for i := range list {
+		r := &reservation{Reservation: &list[i]}
+		for _, held := range r.Held {
+			r.holds = append(r.holds, &hold{by: r, addr: held.Address, last: held.Last, users: users[held.Address]})
+		}
+		slices.SortStableFunc(r.holds, func(a, b *hold) int { return a.addr.Compare(b.addr) })
+		h := Holding{Key: r.Key, Wanted: cmp.Or(len(r.Addresses), r.IPv4+r.IPv6)}
+		for _, x := range r.holds {
+			h.Addresses = append(h.Addresses, p.held(r, x))
+		}
 		h.Reason = because(reason.AddressOutsidePool, fmt.Sprintf("holds %d of %d; there is no IPAddressPool", len(h.Addresses), h.Wanted))
 		if r.Invalid != "" {
 			h.Reason = because(reason.BadField, fmt.Sprintf("holds %d of %d; %s", len(h.Addresses), h.Wanted, r.Invalid))

@@ -70,7 +70,8 @@ type Held struct {
 	// UsedBy are the Services that have the address.
 	UsedBy []lb.ServiceKey // by key
 	// Last are the names of the Services of the reservation that use it, or
-	// did so last; one of them gets it back first.
+	// did so last; one of them gets it back first. While some use it, that is
+	// also a few of those who shared it with them.
 	Last []string
 }
 

@@ -19,7 +19,7 @@ func Plan(s lb.Snapshot) Result {
 	p := newPlanner(s)
 	if len(s.Pools) == 0 {
 		r := p.planWithoutPools()
-		r.Reservations = unsettled(s.Reservations)
+		r.Reservations = p.unsettled(s.Reservations)
 		return r
 	}
 	p.remember(s.Remembered)

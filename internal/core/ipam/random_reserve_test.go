@@ -20,12 +20,17 @@ import (
 func checkReservations(t *testing.T, d *dumb, r ipam.Result) {
 	t.Helper()
 	want, got := map[string][]netip.Addr{}, map[string][]netip.Addr{}
+	wantLast, gotLast := map[string][]string{}, map[string][]string{}
 	for _, x := range d.reservations {
 		want[x.Key.String()] = x.sorted()
+		for _, a := range x.sorted() {
+			wantLast[x.Key.String()+" "+a.String()] = d.last(x, a)
+		}
 	}
 	for _, h := range r.Reservations {
 		for _, a := range h.Addresses {
 			got[h.Key.String()] = append(got[h.Key.String()], a.Address)
+			gotLast[h.Key.String()+" "+a.Address.String()] = slices.Sorted(slices.Values(a.Last))
 		}
 		if _, ok := got[h.Key.String()]; !ok {
 			got[h.Key.String()] = nil
@@ -37,6 +42,9 @@ func checkReservations(t *testing.T, d *dumb, r ipam.Result) {
 	}
 	if diff := cmp.Diff(want, got, exact...); diff != "" {
 		t.Errorf("reservations differ from the dumb plan (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantLast, gotLast, exact...); diff != "" {
+		t.Errorf("last users differ from the dumb plan (-want +got):\n%s", diff)
 	}
 	for _, dec := range r.Services {
 		svc := d.snap.Services[slices.IndexFunc(d.snap.Services, func(s lb.Service) bool { return s.Key == dec.Key })]

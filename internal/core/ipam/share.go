@@ -88,12 +88,18 @@ func (l *ledger) spoken(a netip.Addr) bool {
 
 // free returns the lowest address of the pool that is free for anybody.
 func (l *ledger) free(p *pool, f family) (netip.Addr, bool) {
+	if a, ok := p.space[f].lowest(l.spoken); ok {
+		return a, true
+	}
+	return l.parting(p, f)
+}
+
+// parting returns the lowest free address that is only kept in mind for
+// somebody who is gone.
+func (l *ledger) parting(p *pool, f family) (netip.Addr, bool) {
 	s := &p.space[f]
 	if s.full() {
 		return netip.Addr{}, false
-	}
-	if a, ok := s.lowest(l.spoken); ok {
-		return a, true
 	}
 	return s.spareLowest(l.taken)
 }
@@ -225,9 +231,10 @@ func portSet(ports []lb.Port) string {
 }
 
 // lowest returns the lowest address of the family that w can have from p: a
-// free one, or one that others share with it. When there is none now, there is
-// none later in the same plan either: a full pool gets no new slots, and what
-// counts for a quota only grows.
+// free one, or one that others share with it; if there is neither, one that is
+// kept in mind for somebody who is gone. When there is none now, there is none
+// later in the same plan either: a full pool gets no new slots, and what counts
+// for a quota only grows.
 func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
 	var mates *group
 	if w.sharers != nil && w.sharers.groups[p] != nil {
@@ -236,14 +243,17 @@ func (l *ledger) lowest(w *work, p *pool, f family) (netip.Addr, bool) {
 	if p.spent(w.ns, f) {
 		return l.within(mates, w, p.allowance(w.ns, f))
 	}
-	free, ok := l.free(p, f)
 	if mates == nil {
-		return free, ok
+		return l.free(p, f)
 	}
+	free, ok := p.space[f].lowest(l.spoken)
 	if shared, found := l.join(mates, w); found && (!ok || shared.Less(free)) {
 		return shared, true
 	}
-	return free, ok
+	if ok {
+		return free, true
+	}
+	return l.parting(p, f)
 }
 
 // within is join for a namespace whose quota is used up: it may share what it
