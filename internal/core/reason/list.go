@@ -84,7 +84,7 @@ func list() []Info {
 		{PoolInvalid, Allocated, false, "The pool asked for is invalid and hands out nothing.", "Repair the pool: its condition Valid says what is wrong."},
 		{AddressNotInPool, Allocated, false, "The address asked for is in no pool that may serve this Service.", "Ask for another address, or add it to a pool."},
 		{AddressInUse, Allocated, false, "The address asked for belongs to another Service and is not shared.", "Ask for another address, or let both Services share it with metallb.io/allow-shared-ip."},
-		{AddressFreeing, Allocated, false, "The address that the Service gets is being taken from another Service, and follows when that has been written.", "Nothing: it takes a moment. If it stays, the message names a Service that cannot be written to, and the controller's log says why."},
+		{AddressFreeing, Allocated, false, "The address that the Service gets is being taken from another Service, or another address is, which makes room in the quota of the namespace. It follows when that has been written.", "Nothing: it takes a moment. If it stays, the message names a Service that cannot be written to, and the controller's log says why."},
 		{SharingRefused, Allocated, false, "The address asked for is shared, but not with this Service: key, ports or backends do not fit.", "Use the same sharing key, distinct ports, and the same selector with externalTrafficPolicy Local."},
 		{InvalidRequest, Allocated, false, "The Service's annotations or spec.loadBalancerIP cannot be understood.", "Correct what the message names."},
 		{FamilyMismatch, Allocated, false, "The addresses asked for are not of the families of the Service.", "Ask for one address for each family in spec.ipFamilies."},
