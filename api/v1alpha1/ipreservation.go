@@ -157,7 +157,8 @@ type ReservedAddress struct {
 	UsedBy []string `json:"usedBy,omitempty"`
 
 	// lastUsedBy are the names of the Services of the reservation that have
-	// it, or had it last. They get it back when they return.
+	// it, had it last, or shared it with those that have it. They get it back
+	// when they return.
 	// +optional
 	// +listType=atomic
 	LastUsedBy []string `json:"lastUsedBy,omitempty"`
