@@ -216,13 +216,82 @@ func TestGuard(t *testing.T) {
 					return tt.err
 				},
 			}).Build()
-			g := &guard{client: api, log: discard()}
+			// It has not just gone: see TestGuardWaitsForMore.
+			g := &guard{client: api, log: discard(), missing: []string{"gone"}}
 			frozen, again, err := g.check(t.Context(), snapshot.Objects{Pools: tt.pools, Services: []*corev1.Service{tt.service}}, ns, time.Now())
 			if diff := cmp.Diff(tt.frozen, frozen); diff != "" {
 				t.Errorf("frozen (-want +got):\n%s", diff)
 			}
 			if (again > 0) != tt.again || (err != nil) != tt.stop || asked != tt.asked {
 				t.Errorf("again %v, error %v, asked %v; want again %v, error %v, asked %v", again, err, asked, tt.again, tt.stop, tt.asked)
+			}
+		})
+	}
+}
+
+// kubectl delete ipaddresspools --all deletes one after the other. Until no more
+// of them go, none counts as removed.
+func TestGuardWaitsForMore(t *testing.T) {
+	t.Parallel()
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			definition(time.Hour, false).DeepCopyInto(obj.(*metav1.PartialObjectMetadata))
+			return nil
+		},
+	}).Build()
+	services := []*corev1.Service{service("1", "a"), service("2", "b"), service("3", "c")}
+	type answer struct {
+		Frozen []string
+		Again  time.Duration
+	}
+	type step struct {
+		after time.Duration
+		pools string
+		want  answer
+	}
+	tests := map[string][]step{
+		"all go": {
+			{0, "abcd", answer{}},
+			{time.Minute, "bcd", answer{[]string{"a"}, grace}},
+			{time.Second, "cd", answer{[]string{"a", "b"}, grace}},
+			{time.Second, "cd", answer{[]string{"a", "b"}, grace - time.Second}},
+			{0, "c", answer{[]string{"a", "b"}, grace}}, // no Service has an address of d
+			{time.Second, "", answer{}},                 // nothing changes without pools
+			{time.Hour, "b", answer{[]string{"a", "c"}, grace}},
+			{time.Second, "abc", answer{}},
+		},
+		"one goes": {
+			{0, "abc", answer{}},
+			{time.Minute, "ac", answer{[]string{"b"}, grace}},
+			{grace - 1, "ac", answer{[]string{"b"}, 1}},
+			{1, "ac", answer{}},
+			{time.Minute, "ac", answer{}},
+			{0, "abc", answer{}},
+			{0, "ac", answer{[]string{"b"}, grace}},
+		},
+		"it went before this replica led": {
+			{0, "bc", answer{[]string{"a"}, grace}},
+			{grace, "bc", answer{}},
+		},
+	}
+	for name, steps := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &guard{client: api, log: discard()}
+			now := time.Now()
+			for i, s := range steps {
+				now = now.Add(s.after)
+				objs := snapshot.Objects{Services: services}
+				for _, n := range s.pools {
+					objs.Pools = append(objs.Pools, pool(string(n)))
+				}
+				frozen, again, err := g.check(t.Context(), objs, ns, now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(s.want, answer{frozen, again}); diff != "" {
+					t.Errorf("step %d (-want +got):\n%s", i, diff)
+				}
 			}
 		})
 	}
