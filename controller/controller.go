@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -80,7 +79,7 @@ type Controller struct {
 	// objects it wrote.
 	decided time.Duration
 	written int
-	tidy    tidy
+	tidy    kube.Tidy
 	// unknown is the last error that the ConfigurationState tells of.
 	unknown string
 }
@@ -201,11 +200,7 @@ func (c *Controller) paced(ctx context.Context) (time.Duration, error) {
 	started := time.Now()
 	c.written = 0
 	again, err := c.sync(ctx)
-	due, later := c.tidy.after(c.written, time.Now())
-	if due {
-		debug.FreeOSMemory()
-	}
-	again = sooner(again, later)
+	again = sooner(again, c.tidy.After(c.written, time.Now()))
 	timer := time.NewTimer(2*c.decided - time.Since(started))
 	defer timer.Stop()
 	select {

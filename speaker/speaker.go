@@ -79,6 +79,7 @@ type speaker struct {
 	planLoop, reportLoop *kube.Loop
 	reporter             *reporter
 	writer               *kube.Writer
+	tidy                 kube.Tidy
 	planned              atomic.Pointer[planned]
 }
 
@@ -318,8 +319,10 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 		return 0, ctx.Err()
 	}
 	outcome := s.writer.Apply(ctx, writes) // what failed is logged, and comes up again
-	if outcome.Again > 0 && (again == 0 || outcome.Again < again) {
-		again = outcome.Again
+	for _, d := range []time.Duration{outcome.Again, s.tidy.After(outcome.Written, time.Now())} {
+		if d > 0 && (again == 0 || d < again) {
+			again = d
+		}
 	}
 	return again, s.cleanUp(ctx)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package kube
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 
 func TestTidy(t *testing.T) {
 	t.Parallel()
-	var c tidy
+	var c Tidy
 	start := time.Unix(1000, 0)
 	for _, step := range []struct {
 		at      time.Duration
