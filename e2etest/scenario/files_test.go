@@ -104,9 +104,9 @@ func checkLine(argv []string, a *txtar.Archive) string {
 func checkFiles(names []string, a *txtar.Archive) string {
 	for _, name := range names {
 		inArchive := slices.ContainsFunc(a.Files, func(f txtar.File) bool { return f.Name == name })
-		samples, _ := filepath.Glob("../../config/samples/" + name)
-		if filepath.Ext(name) == ".yaml" && !inArchive && len(samples) == 0 {
-			return name + " is neither in the archive nor in config/samples"
+		found, _ := filepath.Glob("../../config/*/" + name) // samples or crd
+		if filepath.Ext(name) == ".yaml" && !inArchive && len(found) == 0 {
+			return name + " is neither in the archive nor in config/samples or config/crd"
 		}
 	}
 	return ""
