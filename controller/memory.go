@@ -4,8 +4,6 @@ package controller
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -18,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
@@ -180,12 +179,12 @@ func (m *memory) forget(services []*corev1.Service, now time.Time) bool {
 func (m *memory) load() {
 	m.loaded = true
 	for line := range strings.Lines(m.store.Remembered()) {
-		k, e, err := parseMemo(line)
+		e, err := journal.ParseMemo(line)
 		if err != nil {
 			m.log.Warn("cannot read what is remembered of a Service that is gone; going on without", "line", line, telemetry.KeyError, err)
 			continue
 		}
-		m.entries[k] = e
+		m.entries[e.Key] = memo{e.Addresses, e.Until}
 	}
 }
 
@@ -198,8 +197,7 @@ func (m *memory) save(now time.Time) {
 	m.dirty, m.stored, m.saved = false, len(text), now
 }
 
-// encode writes the memories, a line each: TIME NAMESPACE/NAME ADDRESS,ADDRESS.
-// If there is no room for all, the oldest are left out.
+// encode writes the memories, a line each. If there is no room for all, the oldest are left out.
 func (m *memory) encode() string {
 	keys := slices.SortedFunc(maps.Keys(m.entries), func(a, b lb.ServiceKey) int {
 		return cmp.Or(m.entries[b].until.Compare(m.entries[a].until), a.Compare(b))
@@ -207,40 +205,13 @@ func (m *memory) encode() string {
 	var b strings.Builder
 	for _, k := range keys {
 		e := m.entries[k]
-		line := fmt.Sprintf("%s %s %s\n", e.until.Format(time.RFC3339), k, joined(e.addresses))
+		line := journal.Memo{Key: k, Addresses: e.addresses, Until: e.until}.String() + "\n"
 		if b.Len()+len(line) > maxStored {
 			break
 		}
 		b.WriteString(line)
 	}
 	return b.String()
-}
-
-func joined(addresses []netip.Addr) string {
-	parts := make([]string, len(addresses))
-	for i, a := range addresses {
-		parts[i] = a.String()
-	}
-	return strings.Join(parts, ",")
-}
-
-func parseMemo(line string) (k lb.ServiceKey, e memo, err error) {
-	words := strings.Fields(line)
-	if len(words) != 3 {
-		return k, e, errors.New("not of the form TIME NAMESPACE/NAME ADDRESS,ADDRESS")
-	}
-	if e.until, err = time.Parse(time.RFC3339, words[0]); err != nil {
-		return k, e, err
-	}
-	k.Namespace, k.Name, _ = strings.Cut(words[1], "/")
-	for text := range strings.SplitSeq(words[2], ",") {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return k, e, err
-		}
-		e.addresses = append(e.addresses, a)
-	}
-	return k, e, nil
 }
 
 func keyOf(s *corev1.Service) lb.ServiceKey {
