@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,18 @@ type Cluster struct {
 	BGPStatuses       []*v1beta1.ServiceBGPStatus  `json:"serviceBGPStatuses,omitempty"`
 	Sessions          []*v1alpha1.BGPSession       `json:"bgpSessions,omitempty"`
 	Reservations      []*v1alpha1.IPReservation    `json:"ipReservations,omitempty"`
+
+	// Remembered are Services that are gone, and what they get if they come
+	// back, by namespace and name.
+	Remembered []Memory `json:"remembered,omitempty"`
+}
+
+// Memory is what the controller remembers of a Service that is gone.
+type Memory struct {
+	Namespace string       `json:"namespace"`
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"`
+	Until     metav1.Time  `json:"until"`
 }
 
 // Program is a Pod of Herald.
@@ -65,7 +78,15 @@ type Program struct {
 
 // options are the settings that the planners' view of the cluster depends on.
 func (c *Cluster) options() snapshot.Options {
-	return snapshot.Options{Namespace: c.Namespace, LBClass: c.LBClass, IgnoreExcludeLB: c.IgnoreExcludeLB}
+	opt := snapshot.Options{Namespace: c.Namespace, LBClass: c.LBClass, IgnoreExcludeLB: c.IgnoreExcludeLB}
+	for _, m := range c.Remembered {
+		key := lb.ServiceKey{Namespace: m.Namespace, Name: m.Name}
+		// The controller forgets what a Service has something else for.
+		if s := c.service(key); s == nil || len(s.Status.LoadBalancer.Ingress) == 0 {
+			opt.Remembered = append(opt.Remembered, lb.Remembered{Key: key, Addresses: m.Addresses})
+		}
+	}
+	return opt
 }
 
 func (c *Cluster) objects() snapshot.Objects {

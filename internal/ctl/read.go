@@ -23,6 +23,7 @@ import (
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
@@ -77,6 +78,7 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 	c.BGPStatuses = stripped(list[*v1beta1.ServiceBGPStatus](r, pathBeta1, c.Namespace, "servicebgpstatuses", nil), stripBGPStatus)
 	c.Sessions = stripped(list[*v1alpha1.BGPSession](r, pathHerald, c.Namespace, "bgpsessions", nil), stripSession)
 	r.reservations()
+	r.memories()
 	r.programs()
 	if r.err != nil {
 		return nil, r.err
@@ -166,6 +168,35 @@ func (r *reader) reservations() {
 		r.note("IPReservations may not be listed, so what is said here does not count with reserved addresses.")
 	}
 	r.cluster.Reservations = stripped(list, stripReservation)
+}
+
+// memories reads what the controller remembers of Services that are gone. Who
+// may not see it learns everything else.
+func (r *reader) memories() {
+	if r.err != nil {
+		return
+	}
+	c := r.cluster
+	data, err := r.get.Get(r.ctx, pathCore+"/namespaces/"+c.Namespace+"/configmaps/"+journal.Name, nil)
+	var stored corev1.ConfigMap
+	switch {
+	case err == nil:
+		err = json.Unmarshal(data, &stored)
+	case apierrors.IsNotFound(err):
+		return // no controller has led so far
+	case apierrors.IsForbidden(err):
+		r.note("The ConfigMap %s in namespace %s may not be read, so what is said here does not count with addresses that deleted Services get back.", journal.Name, c.Namespace)
+		return
+	}
+	r.fail("ConfigMap "+journal.Name, err)
+	for _, m := range journal.Memos(&stored) {
+		if m.Until.After(c.Taken.Time) {
+			c.Remembered = append(c.Remembered, Memory{m.Key.Namespace, m.Key.Name, m.Addresses, metav1.NewTime(m.Until)})
+		}
+	}
+	slices.SortFunc(c.Remembered, func(a, b Memory) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // programs finds Herald's Pods and the flags they run with. Who may not see

@@ -5,12 +5,15 @@ package ctl_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -62,6 +65,18 @@ kind: Namespace
 metadata: {name: shop, annotations: {note: hunter2}}
 ---
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: herald-allocations, namespace: metallb-system, annotations: {note: hunter2}}
+data:
+  holder: hunter2
+  writes: hunter2
+  remembered: |
+    2026-03-01T12:05:00Z shop/mail 192.0.2.9,2001:db8::9
+    2026-03-01T12:06:00Z bank/vault 192.0.2.8
+    2026-03-01T11:59:00Z shop/ended 192.0.2.7
+    hunter2
+---
+apiVersion: v1
 kind: Pod
 metadata: {name: herald-controller-0, namespace: metallb-system, labels: {app.kubernetes.io/component: controller}}
 spec:
@@ -95,9 +110,16 @@ func TestDumpHasNoSecret(t *testing.T) {
 		if at := strings.Index(b.String(), "hunter2"); at >= 0 {
 			t.Errorf("the dump in %s has the secret: ...%s", format, b.String()[max(0, at-200):at+7])
 		}
-		if diff := cmp.Diff(c, reload(t, c, format)); diff != "" {
+		if diff := cmp.Diff(c, reload(t, c, format), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Errorf("a dump in %s loses something (-live +loaded):\n%s", format, diff)
 		}
+	}
+	var kept []string
+	for _, m := range c.Remembered {
+		kept = append(kept, fmt.Sprintf("%s/%s %v", m.Namespace, m.Name, m.Addresses))
+	}
+	if diff := cmp.Diff([]string{"bank/vault [192.0.2.8]", "shop/mail [192.0.2.9 2001:db8::9]"}, kept); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 	if c.Peers[0].Name != "other" || c.Peers[0].Spec.Password != "" || c.Peers[1].Spec.Password == "" {
 		t.Errorf("whether a peer has a password must stay visible: %+v", c.Peers)
@@ -157,6 +179,8 @@ func TestReadErrors(t *testing.T) {
 		{"too slow", "services", apierrors.NewResourceExpired("gone"), "try again", ""},
 		{"Pods forbidden", "pods", apierrors.NewForbidden(resource("pods"), "", nil), "", "may not be listed"},
 		{"reservations forbidden", "ipreservations", apierrors.NewForbidden(resource("ipreservations"), "", nil), "", "does not count with reserved addresses"},
+		{"memory forbidden", "configmaps", apierrors.NewForbidden(resource("configmaps"), "", nil), "", "does not count with addresses that deleted Services get back"},
+		{"memory broken", "configmaps", errors.New("connection refused"), "read ConfigMap herald-allocations: connection refused", ""},
 		{"reservations not installed", "ipreservations", apierrors.NewNotFound(resource("ipreservations"), ""), "", "ipreservations.heraldlb.io is not installed"},
 		{"kind not installed", "bfdprofiles", apierrors.NewNotFound(resource("bfdprofiles"), ""), "", "bfdprofiles.metallb.io is not installed"},
 	} {
