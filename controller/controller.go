@@ -192,15 +192,21 @@ func (c *Controller) ready() error {
 	return nil
 }
 
+// burst is how many writes of one round are one.
+const burst = 16
+
 // paced is sync with a rest after it, so that the decisions of a large cluster
 // do not take a whole core during a burst, which the API server needs: they
-// take half of the time at most. A round that decided quickly is not delayed,
-// since the loop has a shortest interval anyhow.
+// take half of the time at most. A round that decided quickly or wrote little is
+// not delayed: it is no burst, and somebody waits for the next one.
 func (c *Controller) paced(ctx context.Context) (time.Duration, error) {
 	started := time.Now()
 	c.written = 0
 	again, err := c.sync(ctx)
 	again = sooner(again, c.tidy.After(c.written, time.Now()))
+	if c.written < burst {
+		return again, err
+	}
 	timer := time.NewTimer(2*c.decided - time.Since(started))
 	defer timer.Stop()
 	select {
