@@ -57,6 +57,15 @@ func TestAnswersOnTheWire(t *testing.T) {
 		p, frame := n.receive(t, l2.Advertisement)
 		checkNDP(t, p, frame, l.MAC, n.mac, far6.Addr(), true)
 	})
+	t.Run("solicitation without source link-layer option", func(t *testing.T) {
+		t.Parallel()
+		l, _, n := wires(t, "wire5")
+		q := n.solicitation(vip6)
+		q.SenderMAC = l2.MAC{}
+		n.send(t, q)
+		p, frame := n.receive(t, l2.Advertisement)
+		checkNDP(t, p, frame, l.MAC, n.mac, far6.Addr(), true)
+	})
 	t.Run("duplicate address detection", func(t *testing.T) {
 		t.Parallel()
 		l, _, n := wires(t, "wire3")
