@@ -320,8 +320,12 @@ func (m *Machine) answer(ip netip.Addr, interfaces []string) {
 	switch {
 	case len(interfaces) == 0 && is:
 		delete(m.answering, ip)
+		delete(m.starting, ip)
 		m.ready.Stop = append(m.ready.Stop, ip)
 	case len(interfaces) > 0 && !slices.Equal(current, interfaces):
+		if !is {
+			m.startWaits(ip)
+		}
 		m.answering[ip] = interfaces
 		m.ready.Start = append(m.ready.Start, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})
 	}

@@ -30,8 +30,8 @@ type giving struct {
 
 // ack is a claim to be shown to a node that offered the group.
 type ack struct {
-	to lb.NodeName
-	g  *group
+	to  lb.NodeName
+	key netip.Addr
 }
 
 // givenTo reports whether the group is being handed over to a node.
@@ -170,7 +170,7 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 	cur := m.claims[o.key]
 	switch {
 	case cur.node == m.cfg.Self && cur.epoch > o.epoch:
-		m.acks = append(m.acks, ack{from, g})
+		m.acks[ack{from, g.Key}] = true
 		return
 	case cur.epoch > o.epoch || !m.settled || !m.eligible(g, m.cfg.Self):
 		return
@@ -180,7 +180,7 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 		m.take(ip, 0)
 	}
 	m.dirty[g.Key] = true
-	m.acks = append(m.acks, ack{from, g})
+	m.acks[ack{from, g.Key}] = true
 }
 
 // take claims an address that was offered, with an epoch that wins.

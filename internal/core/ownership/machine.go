@@ -66,6 +66,9 @@ type Machine struct {
 	claims    map[netip.Addr]claim
 	strays    map[netip.Addr]time.Time // claimed addresses in no group, since when
 	answering map[netip.Addr][]string
+	// starting: addresses of answering of which it is not known yet that they
+	// are answered for, until then at the latest.
+	starting map[netip.Addr]time.Time
 
 	dirty    map[netip.Addr]bool // keys of groups to decide on
 	allDirty bool
@@ -76,7 +79,7 @@ type Machine struct {
 	conceded map[netip.Addr]claim      // own claims that lost, to be sent once more
 	giving   map[netip.Addr]*group     // being handed over, by key
 	offers   []*group                  // of giving, to be sent
-	acks     []ack                     // to be sent
+	acks     map[ack]bool              // to be sent
 	greeted  map[lb.NodeName]time.Time // nodes that came; when to greet them once more
 	greet    []lb.NodeName             // to be greeted now
 	remind   []lb.NodeName             // to be told what they hold
@@ -141,12 +144,14 @@ func New(cfg Config) *Machine {
 		claims:    map[netip.Addr]claim{},
 		strays:    map[netip.Addr]time.Time{},
 		answering: map[netip.Addr][]string{},
+		starting:  map[netip.Addr]time.Time{},
 		dirty:     map[netip.Addr]bool{},
 		waiting:   map[netip.Addr]time.Time{},
 		news:      map[netip.Addr]bool{},
 		disputed:  map[netip.Addr]bool{},
 		conceded:  map[netip.Addr]claim{},
 		giving:    map[netip.Addr]*group{},
+		acks:      map[ack]bool{},
 		greeted:   map[lb.NodeName]time.Time{},
 	}
 }
@@ -175,6 +180,7 @@ func (m *Machine) Tick(now time.Time) {
 			m.dirty[key] = true
 		}
 	}
+	m.startsLate()
 	m.greetDue()
 	m.forgetStrays()
 	m.balance()

@@ -44,7 +44,7 @@
 //	owner                            successor
 //	  |---- offer: claim of epoch 7 ---->|   named by the order, or by the wish
 //	  |                                  |   starts to answer, and announces
-//	  |<--- claim of epoch 8 ------------|   after that (the order in Ready)
+//	  |<--- claim of epoch 8 ------------|   when it does so (Started)
 //	stops                                |
 //
 // The claim is the acknowledgement, and all others hear it too. The offer is
@@ -83,6 +83,11 @@ type Config struct {
 	// FreezeLimit is the gap between two Ticks after which a node must assume
 	// that the others have declared it dead. Default DefaultFreezeLimit.
 	FreezeLimit time.Duration
+	// StartLimit is how long a claim waits, at most, for Started: the old owner
+	// of an address stops when it hears the claim, so the new one must answer
+	// before. Default 0: Ready.Start is done when Ready.Send begins, and nothing
+	// waits. See StartLimit.
+	StartLimit time.Duration
 	// BalanceInterval is how often, at most, a group is moved from a node that
 	// owns more to one that owns fewer. Default 0: never.
 	BalanceInterval time.Duration
@@ -93,8 +98,9 @@ type Ready struct {
 	// Stop answering for these at once: somebody else answers for them now, or
 	// soon will.
 	Stop []netip.Addr
-	// Start answering for these, on these interfaces, and announce them. An
-	// address that is already answered for is listed when its interfaces changed.
+	// Start answering for these, on these interfaces, and announce them; then
+	// say so with Started. An address that is already answered for is listed when
+	// its interfaces changed.
 	Start []Answer
 	// Announce these again: another node believed to own them, so the network
 	// may have learned its MAC address. They are answered for already.

@@ -55,7 +55,8 @@ func (m *Machine) messages() []Letter {
 		news.claim(c.ip, c.claim)
 	}
 	out = append(out, news.finish()...)
-	for _, to := range m.correspondents() {
+	acks := m.dueAcks()
+	for _, to := range m.correspondents(acks) {
 		p := packer{m: m, to: to}
 		if slices.Contains(m.greet, to) {
 			out = append(out, m.greeting(to)...)
@@ -68,14 +69,14 @@ func (m *Machine) messages() []Letter {
 				p.offer(g)
 			}
 		}
-		for _, a := range m.acks {
+		for _, a := range acks {
 			if a.to == to {
-				p.ack(a.g)
+				p.ack(m.groups[a.key])
 			}
 		}
 		out = append(out, p.finish()...)
 	}
-	m.offers, m.acks, m.greet, m.remind = nil, nil, nil, nil
+	m.offers, m.greet, m.remind = nil, nil, nil
 	return out
 }
 
@@ -108,6 +109,9 @@ func (m *Machine) heldBy(name lb.NodeName) []netip.Addr {
 func (m *Machine) tell(to lb.NodeName, addresses []netip.Addr) []Letter {
 	p := packer{m: m, to: to}
 	for _, ip := range addresses {
+		if m.quiet(ip) {
+			continue // it will be told to all
+		}
 		p.room(1, m.claims[ip].node)
 		p.claim(ip, m.claims[ip])
 	}
@@ -152,15 +156,15 @@ func (m *Machine) greetDue() {
 }
 
 // correspondents are the nodes that something is to be told alone, sorted.
-func (m *Machine) correspondents() []lb.NodeName {
-	if len(m.offers)+len(m.acks)+len(m.greet)+len(m.remind) == 0 {
+func (m *Machine) correspondents(acks []ack) []lb.NodeName {
+	if len(m.offers)+len(acks)+len(m.greet)+len(m.remind) == 0 {
 		return nil
 	}
 	var out []lb.NodeName
 	for _, g := range m.offers {
 		out = append(out, g.giving.to)
 	}
-	for _, a := range m.acks {
+	for _, a := range acks {
 		out = append(out, a.to)
 	}
 	out = append(out, m.greet...)
@@ -182,13 +186,15 @@ func (m *Machine) claimsToSend() []sent {
 		return nil
 	}
 	out := make([]sent, 0, len(m.news)+len(m.conceded))
-	for ip := range m.news {
-		out = append(out, sent{ip, m.claims[ip]})
+	for ip := range m.news { // sorted below
+		if !m.quiet(ip) {
+			out = append(out, sent{ip, m.claims[ip]})
+			delete(m.news, ip)
+		}
 	}
 	for ip, c := range m.conceded {
 		out = append(out, sent{ip, c})
 	}
-	clear(m.news)
 	clear(m.conceded)
 	slices.SortFunc(out, func(a, b sent) int { return cmp.Or(a.ip.Compare(b.ip), cmp.Compare(a.epoch, b.epoch)) })
 	return out
@@ -218,7 +224,7 @@ func (m *Machine) State() []byte {
 		}
 	}
 	for _, c := range m.Claims() {
-		if _, stray := m.strays[c.Address]; !stray {
+		if _, stray := m.strays[c.Address]; !stray && !m.quiet(c.Address) {
 			msg.claims = append(msg.claims, c)
 		}
 	}

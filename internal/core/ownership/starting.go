@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// StartLimit is Config.StartLimit for a user whose Start takes time. It is
+// longer than an owner waits for the answer to an offer: a successor that cannot
+// open its sockets is passed over, not believed.
+const StartLimit = 150 * time.Millisecond
+
+// Started tells that this node answers now for addresses of an earlier
+// Ready.Start: their claims may be sent. See Config.StartLimit.
+func (m *Machine) Started(addresses ...netip.Addr) {
+	waiting := len(m.starting)
+	for _, ip := range addresses {
+		delete(m.starting, ip)
+	}
+	m.endStart(waiting)
+}
+
+// startsLate ends the wait for addresses that should be answered for by now. A
+// claim must get out at some time: the others wait for it.
+func (m *Machine) startsLate() {
+	waiting := len(m.starting)
+	for ip, due := range m.starting {
+		if !m.now.Before(due) {
+			delete(m.starting, ip)
+		}
+	}
+	m.endStart(waiting)
+}
+
+func (m *Machine) endStart(before int) {
+	if before > 0 && len(m.starting) == 0 {
+		m.ready.StateChanged = true
+	}
+}
+
+// startWaits notes that an address is to be answered for, but is not yet.
+func (m *Machine) startWaits(ip netip.Addr) {
+	if m.cfg.StartLimit > 0 {
+		m.starting[ip] = m.now.Add(m.cfg.StartLimit)
+	}
+}
+
+// quiet reports whether the claim on an address is not to be told yet: it is
+// this node's, which does not answer yet, and the claim would stop the one who
+// does.
+func (m *Machine) quiet(ip netip.Addr) bool {
+	if len(m.starting) == 0 {
+		return false
+	}
+	_, is := m.starting[ip]
+	return is && m.claims[ip].node == m.cfg.Self
+}
+
+// dueAcks takes the answers to offers that need not wait any more, sorted: an
+// offer is answered once this node answers for the group.
+func (m *Machine) dueAcks() []ack {
+	var due []ack
+	for a := range m.acks {
+		g, known := m.groups[a.key]
+		if known && m.begins(g) {
+			continue
+		}
+		delete(m.acks, a)
+		if known {
+			due = append(due, a)
+		}
+	}
+	slices.SortFunc(due, func(a, b ack) int { return cmp.Or(cmp.Compare(a.to, b.to), a.key.Compare(b.key)) })
+	return due
+}
+
+// begins reports whether a group is not answered for in all its parts yet.
+func (m *Machine) begins(g *group) bool {
+	for _, ip := range g.Addresses {
+		if m.quiet(ip) {
+			return true
+		}
+	}
+	return false
+}
