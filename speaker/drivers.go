@@ -4,6 +4,7 @@ package speaker
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/l2"
@@ -19,6 +20,9 @@ type responder interface {
 	Set(l2.Wanted)
 	// Lease lets it answer until then; later only if this was called again.
 	Lease(until time.Time)
+	// Started receives those addresses that a Set has added and that are answered
+	// for and announced by now.
+	Started() <-chan []netip.Addr
 	// State returns what is answered for, and what was noticed.
 	State() l2.State
 	// Changed is signalled when a conflict or an error came or went.

@@ -26,7 +26,11 @@ import (
 //
 //	plan loop --setPlan-->  +--------+ --Set--------> responder
 //	gossip ----Events---->  | engine | --Set, Send--> messenger
-//	links -----Changed--->  +--------+ --changed----> report loop
+//	links -----Changed--->  |        | --changed----> report loop
+//	responder --Started-->  +--------+
+//
+// The old owner of an address stops when it hears the new one's claim. So the
+// machine keeps the claim back until the responder says that it has Started.
 type engine struct {
 	machine   *ownership.Machine
 	responder responder
@@ -67,6 +71,7 @@ type peers struct {
 }
 
 func newEngine(cfg ownership.Config, r responder, m messenger, ls linkSource, ex exclusions, changed func(), log *slog.Logger) *engine {
+	cfg.StartLimit = ownership.StartLimit
 	return &engine{
 		machine:   ownership.New(cfg),
 		responder: r,
@@ -136,6 +141,9 @@ func (e *engine) run(ctx context.Context) error {
 		case <-e.links.Changed():
 			e.machine.Tick(time.Now())
 			e.readLinks()
+		case ips := <-e.responder.Started():
+			e.machine.Tick(time.Now())
+			e.machine.Started(ips...)
 		case now := <-timer.C:
 			e.machine.Tick(now)
 			e.lookForProof(now)

@@ -43,7 +43,7 @@ func startNode(t *testing.T, network *fakeNetwork, name lb.NodeName, cluster []l
 	ctx, stop := context.WithCancel(t.Context())
 	n := &testNode{
 		name:      name,
-		responder: &fakeResponder{changed: make(chan struct{}, 1)},
+		responder: newFakeResponder(),
 		links:     newFakeLinks(eth("eth0", true, "192.0.2.101/24"), eth("docker0", true, "172.17.0.1/16")),
 		stop:      stop,
 		done:      make(chan struct{}),
@@ -251,7 +251,7 @@ func TestEngineQueryAfterTheEnd(t *testing.T) {
 
 func TestEngineAnnouncesAgain(t *testing.T) {
 	t.Parallel()
-	r := &fakeResponder{}
+	r := newFakeResponder()
 	e := newEngine(ownership.Config{Self: "node1"}, r, (&fakeNetwork{}).join("node1"), newFakeLinks(), nil, func() {}, slog.New(slog.DiscardHandler))
 	other := netip.MustParseAddr("192.0.2.2")
 	e.answer(nil, []ownership.Answer{{IP: vip, Interfaces: []string{"eth0"}}, {IP: other, Interfaces: []string{"eth0"}}})

@@ -101,14 +101,60 @@ type fakeResponder struct {
 	history []int // number of wanted addresses, one entry per Set
 	state   l2.State
 	changed chan struct{}
+
+	// opening is how long it takes to open a socket; forever means that it cannot.
+	opening time.Duration
+	started chan []netip.Addr
+	serves  map[netip.Addr]bool // wanted, and started
+}
+
+// forever is longer than any test.
+const forever = time.Hour
+
+func newFakeResponder() *fakeResponder {
+	return &fakeResponder{
+		changed: make(chan struct{}, 1), started: make(chan []netip.Addr, 100),
+		serves: map[netip.Addr]bool{},
+	}
 }
 
 func (r *fakeResponder) Set(w l2.Wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before := r.wanted.Addresses
 	r.wanted = w
 	r.history = append(r.history, len(w.Addresses))
+	is := func(list []l2.Address, ip netip.Addr) bool {
+		return slices.ContainsFunc(list, func(a l2.Address) bool { return a.IP == ip })
+	}
+	for _, a := range before {
+		if !is(w.Addresses, a.IP) {
+			delete(r.serves, a.IP)
+		}
+	}
+	for _, a := range w.Addresses {
+		switch {
+		case is(before, a.IP):
+		case r.opening == 0:
+			r.start(a.IP)
+		case r.opening < forever:
+			time.AfterFunc(r.opening, func() {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if is(r.wanted.Addresses, a.IP) {
+					r.start(a.IP)
+				}
+			})
+		}
+	}
 }
+
+func (r *fakeResponder) start(ip netip.Addr) {
+	r.serves[ip] = true
+	r.started <- []netip.Addr{ip}
+}
+
+func (r *fakeResponder) Started() <-chan []netip.Addr { return r.started }
 
 func (r *fakeResponder) Lease(until time.Time) {
 	r.mu.Lock()
@@ -124,7 +170,7 @@ func (r *fakeResponder) State() l2.State {
 
 func (r *fakeResponder) Changed() <-chan struct{} { return r.changed }
 
-// answers reports whether the node answers for an address, and where.
+// answers reports whether the node is to answer for an address, and where.
 func (r *fakeResponder) answers(ip netip.Addr) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -30,6 +30,7 @@ type Machine struct {
 	suspects  map[*target]struct{} // those that somebody else claims
 	recheckAt time.Time            // not after the first of their times; zero: none
 	revision  uint64
+	made      uint64 // targets, ever
 }
 
 // address is a wanted address.
@@ -57,8 +58,9 @@ const (
 
 // target is one address on one usable link: what is answered and announced.
 type target struct {
-	addr *address
-	link Link
+	addr   *address
+	link   Link
+	number uint64
 	plan
 	stage stage
 	lost  int        // times in a row that probing found somebody else
@@ -186,7 +188,8 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 			a.targets = append(a.targets, kept[i])
 			continue
 		}
-		t := &target{addr: a, link: l, plan: plan{position: unqueued}}
+		m.made++
+		t := &target{addr: a, link: l, number: m.made, plan: plan{position: unqueued}}
 		m.targets[t.key()] = t
 		a.targets = append(a.targets, t)
 		if m.cfg.Probe > 0 && a.probe && !slices.Contains(a.proven, l.Name) {
@@ -283,6 +286,9 @@ func (m *Machine) Owns(ip netip.Addr, index int) bool { return m.targets[targetK
 type Reach struct {
 	IP   netip.Addr
 	Link Link
+	// Number is higher than those of all before it. An address that was gone for
+	// a moment has another one.
+	Number uint64
 }
 
 // Reaches lists everything there is to listen for, in the order of Wanted: the driver opens sockets and joins groups
@@ -291,7 +297,7 @@ func (m *Machine) Reaches() []Reach {
 	out := make([]Reach, 0, len(m.targets))
 	for _, a := range m.order {
 		for _, t := range a.targets {
-			out = append(out, Reach{a.ip, t.link})
+			out = append(out, Reach{a.ip, t.link, t.number})
 		}
 	}
 	return out

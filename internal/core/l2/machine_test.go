@@ -231,7 +231,7 @@ func TestState(t *testing.T) {
 	if diff := cmp.Diff(want, m.State(), cmpAddr()); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]Reach{{ip6, eth0}}, m.Reaches(), cmpAddr()); diff != "" {
+	if diff := cmp.Diff([]Reach{{IP: ip6, Link: eth0, Number: 1}}, m.Reaches(), cmpAddr()); diff != "" {
 		t.Errorf("reaches (-want +got):\n%s", diff)
 	}
 	m.Set(start, Wanted{Links: []Link{eth0}})

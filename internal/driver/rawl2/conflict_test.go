@@ -149,7 +149,7 @@ func TestDefend(t *testing.T) {
 	claim.SenderIP, claim.SenderMAC = vip4, otherMAC
 	w4.send(t, claim)
 	for _, kind := range []l2.Kind{l2.ARPRequest, l2.ARPReply} {
-		if p, _ := w4.receive(t, kind); p.SenderIP != vip4 || p.TargetIP != vip4 || p.SenderMAC != l.MAC || p.Dst != broadcast() {
+		if p := w4.unasked(t, kind); p.SenderIP != vip4 || p.TargetIP != vip4 || p.SenderMAC != l.MAC || p.Dst != broadcast() {
 			t.Errorf("defended by %+v", p)
 		}
 	}
@@ -158,7 +158,7 @@ func TestDefend(t *testing.T) {
 	advertised.Kind, advertised.SenderIP, advertised.SenderMAC, advertised.Override = l2.Advertisement, vip6, otherMAC, true
 	advertised.Dst, advertised.DestIP = l2.MAC{0x33, 0x33, 0, 0, 0, 1}, all
 	w6.send(t, advertised)
-	if p, _ := w6.receive(t, l2.Advertisement); p.TargetIP != vip6 || p.SenderMAC != l.MAC || p.DestIP != all || !p.Override {
+	if p := w6.unasked(t, l2.Advertisement); p.TargetIP != vip6 || p.SenderMAC != l.MAC || p.DestIP != all || !p.Override {
 		t.Errorf("defended by %+v", p)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -44,8 +45,9 @@ type Config struct {
 type Driver struct {
 	log     *slog.Logger
 	retry   time.Duration
-	wake    chan struct{} // to Run: something has changed
-	changed chan struct{} // to the user
+	wake    chan struct{}     // to Run: something has changed
+	changed chan struct{}     // to the user
+	started chan []netip.Addr // to the user, from Run
 
 	mu       sync.Mutex // guards all below
 	machine  *l2.Machine
@@ -69,13 +71,15 @@ func New(cfg Config) *Driver {
 		retry:   cmp.Or(cfg.Retry, 200*time.Millisecond),
 		wake:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
+		started: make(chan []netip.Addr, 1),
 		machine: l2.New(cfg.L2),
 		errors:  map[errorKey]string{},
 	}
 }
 
 // Set takes the whole wanted state. It is idempotent, may be called before Run, and returns without waiting for a
-// socket. When it returns, addresses that w does not contain are answered no more.
+// socket. When it returns, addresses that w does not contain are answered no more. Started tells when those that are new
+// are answered.
 func (d *Driver) Set(w l2.Wanted) {
 	d.mu.Lock()
 	moved := d.machine.Set(time.Now(), w)
@@ -126,9 +130,17 @@ func (d *Driver) State() l2.State {
 // announced or left to somebody else. Several may come as one. It has one reader.
 func (d *Driver) Changed() <-chan struct{} { return d.changed }
 
+// Started receives addresses that a Set has added, once questions about them get through to the driver on at least one
+// of their interfaces and the first announcement, if there is one, is out. It has one reader. An address whose sockets
+// cannot be opened comes when they can, and holds up no other.
+func (d *Driver) Started() <-chan []netip.Addr { return d.started }
+
 // Run answers and announces until ctx ends. What fails is listed in State and tried again.
 func (d *Driver) Run(ctx context.Context) error {
-	r := &runner{driver: d, ports: map[portKey]*port{}, failed: map[portKey]bool{}, members: newMemberships(d)}
+	r := &runner{
+		driver: d, ports: map[portKey]*port{}, failed: map[portKey]bool{}, members: newMemberships(d),
+		fresh: map[netip.Addr]bool{},
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { r.members.run(ctx) })

@@ -185,6 +185,16 @@ func (w *wire) receive(tb testing.TB, kinds ...l2.Kind) (l2.Packet, []byte) {
 	}
 }
 
+// unasked is like receive, but for answers: on a busy machine there may be one more of those that ready asked for.
+func (w *wire) unasked(tb testing.TB, kind l2.Kind) l2.Packet {
+	tb.Helper()
+	for {
+		if p, _ := w.receive(tb, kind); p.Dst != w.mac {
+			return p
+		}
+	}
+}
+
 func broadcast() l2.MAC { return l2.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
 
 func (w *wire) request(ip netip.Addr) l2.Packet {

@@ -23,10 +23,12 @@ type runner struct {
 	leaving []*port          // not wanted any more, to be closed when there is time: the kernel takes some for it
 	failed  map[portKey]bool // wanted, and could not be opened or broke
 	retryAt time.Time        // if any failed
-	reaches []l2.Reach       // as the groups should follow, if moved
-	moved   bool
-	packets []l2.Packet // reused
-	frame   []byte      // reused
+	reaches []l2.Reach       // all there is to listen for
+	moved   bool             // the groups should follow
+	told    map[netip.Addr]uint64
+	fresh   map[netip.Addr]bool // what Started is to tell, see started.go
+	packets []l2.Packet         // reused
+	frame   []byte              // reused
 }
 
 // reach is what a socket is for.
@@ -60,6 +62,7 @@ func (r *runner) reconcile() {
 	if moved {
 		r.want(reaches)
 		r.reaches, r.moved = reaches, true
+		r.takeBack()
 	}
 	r.collectBroken()
 	due := len(r.failed) > 0 && !time.Now().Before(r.retryAt)
@@ -73,6 +76,7 @@ func (r *runner) reconcile() {
 			r.open(k)
 		}
 	}
+	r.findFresh()
 }
 
 // want works out which sockets are needed and puts those that are not aside.
@@ -157,7 +161,9 @@ func (r *runner) announce() {
 		for i := range r.packets {
 			r.send(&r.packets[i])
 		}
-		if next.IsZero() || next.After(now) {
+		done := next.IsZero() || next.After(now)
+		r.tellFresh(r.packets, done)
+		if done {
 			return
 		}
 	}
@@ -203,7 +209,7 @@ func (r *runner) pause() time.Duration {
 func (r *runner) joinGroups() {
 	if r.moved {
 		r.members.set(r.reaches)
-		r.reaches, r.moved = nil, false
+		r.moved = false
 	}
 }
 
