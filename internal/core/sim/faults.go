@@ -23,9 +23,9 @@ func (c *Cluster) Start(names ...lb.NodeName) {
 			slices.SortFunc(c.nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
 		}
 		n.life++
-		n.machine = ownership.New(ownership.Config{Self: name, BalanceInterval: c.cfg.Balance})
+		n.machine = ownership.New(ownership.Config{Self: name, BalanceInterval: c.cfg.Balance, StartLimit: ownership.StartLimit})
 		n.sees, n.pending, n.answers = map[*node]bool{}, map[*node]bool{}, map[netip.Addr]bool{}
-		n.met = map[*node]bool{}
+		n.met, n.opening = map[*node]bool{}, map[netip.Addr]int{}
 		n.frozen, n.leaving, n.inbox, n.wake = false, false, nil, time.Time{}
 		n.tick(c)
 		c.ticks(n)

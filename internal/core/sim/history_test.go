@@ -48,8 +48,8 @@ func TestHistories(t *testing.T) {
 			cfg.Detect = sim.Span{Min: 2 * time.Second, Max: 4 * time.Second}
 			detection = listened
 		}
-		// The time to detect; a packet lost twice; and a plan that is late.
-		cfg.Bound = detection + 3*cfg.RepeatAfter + cfg.Lag.Max + 4*cfg.Delay.Max
+		// The time to detect; a packet lost twice; a plan that is late; and to open sockets.
+		cfg.Bound = detection + 3*cfg.RepeatAfter + cfg.Lag.Max + 4*cfg.Delay.Max + cfg.Opening.Max
 		h := newHistory(cfg, size, addresses)
 		if cfg.Seed/8%2 == 0 {
 			h.calm(steps)

@@ -4,6 +4,8 @@ package sim
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/ownership"
@@ -34,13 +36,12 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	}
 	for _, ip := range r.Stop {
 		delete(n.answers, ip)
-	}
-	for _, a := range r.Start {
-		n.answers[a.IP] = true
+		delete(n.opening, ip)
 	}
 	if len(r.Stop)+len(r.Start) > 0 {
 		c.trace("%s stops %v, starts %v", n.name, r.Stop, r.Start)
-		c.watch.changed(r.Stop, r.Start)
+		c.watch.changed(r.Stop)
+		c.open(n, r.Start)
 	}
 	for _, letter := range r.Send {
 		c.send(n, letter)
@@ -56,6 +57,37 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	if n.leaving && n.machine.Left() {
 		c.leave(n)
 	}
+}
+
+// open begins to answer, which takes a moment.
+func (c *Cluster) open(n *node, start []ownership.Answer) {
+	var ips []netip.Addr
+	c.seq++
+	for _, a := range start {
+		if !n.answers[a.IP] { // else only its interfaces have changed
+			n.opening[a.IP] = c.seq
+			ips = append(ips, a.IP)
+		}
+	}
+	if len(ips) > 0 {
+		number := c.seq
+		c.at(c.draw(c.cfg.Opening), n, func() { c.opened(n, ips, number) })
+	}
+}
+
+// opened answers from now on for what was not stopped, or started anew, since.
+func (c *Cluster) opened(n *node, ips []netip.Addr, number int) {
+	if n.frozen {
+		n.inbox = append(n.inbox, func() { c.opened(n, ips, number) })
+		return
+	}
+	ips = slices.DeleteFunc(ips, func(ip netip.Addr) bool { return n.opening[ip] != number })
+	for _, ip := range ips {
+		delete(n.opening, ip)
+		n.answers[ip] = true
+	}
+	c.watch.changed(ips)
+	c.input(n, func(m *ownership.Machine) { m.Started(ips...) })
 }
 
 // wakeLater sees to it that the machine gets the time when it wants it.

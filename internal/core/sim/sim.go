@@ -49,6 +49,9 @@ type Config struct {
 	Rejoin Span
 	// Lag is the time until a node learns of a change of groups or peers.
 	Lag Span
+	// Opening is the time until an address that a node starts to answer for is
+	// answered for: sockets are opened, filters changed.
+	Opening Span
 	// SyncEvery is the time between exchanges of full states.
 	SyncEvery time.Duration
 	// Balance is the interval of automatic balance; 0 is off.
@@ -73,6 +76,7 @@ func DefaultConfig(seed uint64) Config {
 		Detect:      Span{300 * time.Millisecond, 600 * time.Millisecond},
 		Rejoin:      Span{10 * time.Millisecond, 300 * time.Millisecond},
 		Lag:         Span{time.Millisecond, 50 * time.Millisecond},
+		Opening:     Span{0, 10 * time.Millisecond},
 		SyncEvery:   5 * time.Second,
 	}
 }
@@ -111,6 +115,7 @@ type node struct {
 	pending    map[*node]bool // of whom it is about to change its mind
 	met        map[*node]bool // full states were exchanged with these
 	answers    map[netip.Addr]bool
+	opening    map[netip.Addr]int // started, not answered for yet; which start it was
 	wake       time.Time // when an early tick is due
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/announce"
-	"github.com/heraldlb/herald/internal/core/ownership"
 )
 
 // watch looks at the whole cluster after every event and measures what no node
@@ -59,12 +58,9 @@ func newWatch() watch {
 }
 
 // changed notes whose answers have changed.
-func (w *watch) changed(stop []netip.Addr, start []ownership.Answer) {
-	for _, ip := range stop {
+func (w *watch) changed(ips []netip.Addr) {
+	for _, ip := range ips {
 		w.touched[ip] = true
-	}
-	for _, a := range start {
-		w.touched[a.IP] = true
 	}
 }
 
