@@ -241,7 +241,7 @@ func joined(t *testing.T, name string, group netip.Addr) bool {
 // groupsOf6 lists the IPv6 groups that the kernel is in on an interface, as it writes them.
 func groupsOf6(t *testing.T, name string) (groups []string) {
 	t.Helper()
-	b, err := os.ReadFile("/proc/net/igmp6")
+	b, err := os.ReadFile("/proc/thread-self/net/igmp6")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,8 @@ func groupsOf6(t *testing.T, name string) (groups []string) {
 }
 
 // groupsOn counts the solicited-node groups of addresses that end in ::aa:0 to ::aa:ffff that the kernel is in on an
-// interface.
+// interface. It asks as this thread: the first one of the process may have been left in another namespace
+// by NS.Do.
 func groupsOn(t *testing.T, name string) int {
 	t.Helper()
 	n := 0
