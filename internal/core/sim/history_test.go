@@ -17,6 +17,10 @@ import (
 // waits for 400 ms more.
 const listened = 950 * time.Millisecond
 
+// slowGossip is how long gossip takes to find that a node is dead, where the
+// liveness machine has the task.
+var slowGossip = sim.Span{Min: 2 * time.Second, Max: 4 * time.Second}
+
 // TestHistories goes through what may happen to a cluster, in any order: half of
 // the histories without partitions and pauses, half with.
 //
@@ -45,7 +49,7 @@ func TestHistories(t *testing.T) {
 		detection := cfg.Detect.Max
 		if cfg.Seed%20 == 7 {
 			cfg.Liveness = true
-			cfg.Detect = sim.Span{Min: 2 * time.Second, Max: 4 * time.Second}
+			cfg.Detect = slowGossip
 			detection = listened
 		}
 		// The time to detect; a packet lost twice; a plan that is late; and to open sockets.

@@ -132,6 +132,7 @@ func (c *Cluster) syncs(n *node) {
 // exchange is a push/pull: reliable, both ways.
 func (c *Cluster) exchange(a, b *node) {
 	a.met[b], b.met[a] = true, true
+	a.joined, b.joined = true, true
 	for _, pair := range [][2]*node{{a, b}, {b, a}} {
 		state := pair[0].machine.State()
 		from, to := pair[0], pair[1]
@@ -216,9 +217,11 @@ func (c *Cluster) reaches(from, to *node) bool {
 	return false
 }
 
-// connected reports whether two nodes can talk with each other.
+// connected reports whether two nodes can talk with each other. A new life of a
+// node has to be let in by somebody first, over a stream. Until then it knows
+// nobody, so it sends nothing by which the others could find that it lives.
 func (c *Cluster) connected(a, b *node) bool {
-	return !a.frozen && !b.frozen && c.reaches(a, b) && c.reaches(b, a)
+	return !a.frozen && !b.frozen && c.reaches(a, b) && c.reaches(b, a) && (a.joined && b.joined || c.streams(a, b))
 }
 
 // reachable lists the nodes that a full state can be exchanged with.

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 // TestScripts runs the scenarios in testdata. A line is a command, a comment
 // (#), or, after "= ", what the command above it answered:
 //
+//	heartbeats           the liveness machine finds out who is dead; comes first
 //	start n1 n2          start speakers, new or stopped ones
 //	kill|leave|freeze|thaw n1
 //	partition n1 n2      separate these from the others; without names: heal
@@ -63,7 +64,8 @@ func TestScripts(t *testing.T) {
 
 func runScript(t *testing.T, script string) string {
 	t.Helper()
-	c := sim.New(sim.DefaultConfig(1))
+	cfg := sim.DefaultConfig(1)
+	c := sim.New(cfg)
 	var nodes []lb.NodeName
 	var out strings.Builder
 	for line := range strings.Lines(script) {
@@ -80,6 +82,9 @@ func runScript(t *testing.T, script string) string {
 			names = append(names, lb.NodeName(w))
 		}
 		switch words[0] {
+		case "heartbeats":
+			cfg.Liveness, cfg.Detect = true, slowGossip
+			c = sim.New(cfg)
 		case "start":
 			nodes = append(nodes, names...)
 			slices.Sort(nodes)

@@ -104,6 +104,7 @@ type node struct {
 	liveness   *liveness.Machine  // nil: modelled
 	beatAt     time.Time          // when it is to be told the time
 	life       int                // counts starts; what was meant for a former life is dropped
+	joined     bool               // somebody has let it in, in this life
 	leaving    bool
 	side       int           // of a partition
 	clock      time.Duration // how much its clock is ahead
@@ -116,7 +117,7 @@ type node struct {
 	met        map[*node]bool // full states were exchanged with these
 	answers    map[netip.Addr]bool
 	opening    map[netip.Addr]int // started, not answered for yet; which start it was
-	wake       time.Time // when an early tick is due
+	wake       time.Time          // when an early tick is due
 }
 
 // New makes a cluster without nodes.
