@@ -66,6 +66,7 @@ func layers() []layer {
 		{dir: "internal/telemetry", may: []string{"internal/core", "internal/telemetry"},
 			why: "metrics and logs are given to constructors; they know none of their users"},
 		{dir: "internal/netnstest", why: "helpers of tests need nothing of what is tested"},
+		{dir: "internal/routertest", may: []string{"internal/netnstest"}, why: "routers in namespaces know nothing of what is tested against them"},
 		{dir: "internal/reasondoc", may: []string{"internal/core"}, why: "it prints the list of reasons"},
 		{dir: "internal", why: "this test reads files and imports nothing"},
 		{dir: "e2etest", may: []string{"e2etest"},

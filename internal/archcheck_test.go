@@ -141,7 +141,7 @@ func (r rules) checkImports(f source) []finding {
 			found = append(found, finding{f.at(spec), fmt.Sprintf("%s imports %s%s", f.dir, imported, what), why})
 		}
 		if dir, inside := strings.CutPrefix(imported, product+"/"); inside {
-			if dir != f.dir && !within(dir, l.may) && !(f.test && dir == "internal/netnstest") {
+			if dir != f.dir && !within(dir, l.may) && !(f.test && (dir == "internal/netnstest" || dir == "internal/routertest")) {
 				add("", l.why)
 			}
 			continue

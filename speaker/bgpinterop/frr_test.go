@@ -33,16 +33,16 @@ router bgp 64600
 	d.Set(wanted(s))
 	awaitState(t, d, "tor", 15*time.Second, established)
 	await(t, "route in FRR", 5*time.Second, func() bool {
-		return strings.Contains(f.show("show bgp ipv4 unicast 198.51.100.1/32"), "best") &&
-			strings.Contains(f.show("show bgp ipv6 unicast 2001:db8:ff::1/128"), "best")
+		return strings.Contains(f.Show("show bgp ipv4 unicast 198.51.100.1/32"), "best") &&
+			strings.Contains(f.Show("show bgp ipv6 unicast 2001:db8:ff::1/128"), "best")
 	})
-	text := f.show("show bgp ipv4 unicast 198.51.100.1/32")
+	text := f.Show("show bgp ipv4 unicast 198.51.100.1/32")
 	for _, want := range []string{"10.0.1.1 from 10.0.1.1", "64512:7", "graceful-shutdown", "64512:1:2", "LB:64512:125000"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("FRR does not show %q:\n%s", want, text)
 		}
 	}
-	if text := f.show("show bgp ipv6 unicast 2001:db8:ff::1/128"); !strings.Contains(text, "2001:db8:1::1 from 10.0.1.1") {
+	if text := f.Show("show bgp ipv6 unicast 2001:db8:ff::1/128"); !strings.Contains(text, "2001:db8:1::1 from 10.0.1.1") {
 		t.Errorf("FRR shows another next hop than 2001:db8:1::1:\n%s", text)
 	}
 
@@ -50,18 +50,18 @@ router bgp 64600
 	s.Routes = []bgp.Route{route("198.51.100.2/32")}
 	d.Set(wanted(s))
 	await(t, "change in FRR", 5*time.Second, func() bool {
-		return strings.Contains(f.show("show bgp ipv4 unicast 198.51.100.2/32"), "best") &&
-			!strings.Contains(f.show("show bgp ipv4 unicast 198.51.100.1/32"), "best") &&
-			!strings.Contains(f.show("show bgp ipv6 unicast 2001:db8:ff::1/128"), "best")
+		return strings.Contains(f.Show("show bgp ipv4 unicast 198.51.100.2/32"), "best") &&
+			!strings.Contains(f.Show("show bgp ipv4 unicast 198.51.100.1/32"), "best") &&
+			!strings.Contains(f.Show("show bgp ipv6 unicast 2001:db8:ff::1/128"), "best")
 	})
 	if got := stateOf(d, "tor"); got.Since != since || got.Prefixes != 1 {
 		t.Errorf("after a change of routes the session is %+v, want one prefix and no reset", got)
 	}
-	f.show("clear bgp 10.0.1.1 soft in")
+	f.Show("clear bgp 10.0.1.1 soft in")
 	awaitState(t, d, "tor", 5*time.Second, func(s bgp.SessionState) bool { return s.Counters.RefreshesReceived > 0 })
 	stop()
 	await(t, "FRR hears why", 5*time.Second, func() bool {
-		return strings.Contains(f.show("show bgp neighbors 10.0.1.1"), "Notification received (Cease/Administrative Shutdown)")
+		return strings.Contains(f.Show("show bgp neighbors 10.0.1.1"), "Notification received (Cease/Administrative Shutdown)")
 	})
 }
 
@@ -77,7 +77,7 @@ func TestGoodbye(t *testing.T) {
 	stop()
 	var text string
 	await(t, "BIRD says why", 5*time.Second, func() bool {
-		text = b.show("show", "protocols", "all", "node")
+		text = b.Show("show", "protocols", "all", "node")
 		return strings.Contains(text, "Administrative shutdown")
 	})
 	if !strings.Contains(text, "the speaker of this node ends") {

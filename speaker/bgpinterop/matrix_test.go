@@ -163,7 +163,7 @@ func TestMatrix(t *testing.T) {
 					w.addresses(t, v.n)
 					f := startFRR(t, w.router, numbered(config, v.n))
 					return func() string {
-						return f.show("show bgp ipv4 unicast "+prefix4) + f.show("show bgp ipv6 unicast "+prefix6)
+						return f.Show("show bgp ipv4 unicast "+prefix4) + f.Show("show bgp ipv6 unicast "+prefix6)
 					}
 				}, v.frr)
 			})
@@ -174,7 +174,7 @@ func TestMatrix(t *testing.T) {
 				v.run(t, v.n+1, func(w *world, config string) func() string {
 					w.addresses(t, v.n+1)
 					b := startBIRD(t, w.router, numbered(config, v.n+1))
-					return func() string { return b.show("show", "route", "all", "protocol", "node") }
+					return func() string { return b.Show("show", "route", "all", "protocol", "node") }
 				}, v.bird)
 			})
 		}

@@ -31,10 +31,10 @@ func TestMultihop(t *testing.T) {
 			var view func() string
 			if router == "FRR" {
 				f := startFRR(t, far, numbered(strings.Replace(frrPlain, "remote-as 64512\n", "remote-as 64512\n neighbor 10.0.%[1]d.1 ebgp-multihop 3\n", 1), n))
-				view = func() string { return f.show("show bgp ipv4 unicast " + prefix4) }
+				view = func() string { return f.Show("show bgp ipv4 unicast " + prefix4) }
 			} else {
 				b := startBIRD(t, far, numbered(birdGlobal+"protocol static { ipv4; route 10.0.%[1]d.0/24 via 10.1.%[1]d.1; }\nprotocol bgp node { local 10.1.%[1]d.254 as 64600; neighbor 10.0.%[1]d.1 as 64512; multihop 3; ipv4 { import all; export none; }; }\n", n))
-				view = func() string { return b.show("show", "route", "all", "protocol", "node") }
+				view = func() string { return b.Show("show", "route", "all", "protocol", "node") }
 			}
 			d := speak(t)
 			d.Set(wanted(session(netip.MustParseAddr(fmt.Sprintf("10.1.%d.254", n)), route(prefix4))))
@@ -88,7 +88,7 @@ func TestRouteReflector(t *testing.T) {
 		}
 	}()
 	await(t, "route at the other router", 30*time.Second, func() bool {
-		text = b.show("show", "route", "all", "protocol", "node")
+		text = b.Show("show", "route", "all", "protocol", "node")
 		return strings.Contains(text, "198.51.100.1") && strings.Contains(text, "BGP.next_hop: 10.0.66.1") && strings.Contains(text, "BGP.local_pref: 222")
 	})
 }

@@ -28,10 +28,10 @@ func TestRouterReboots(t *testing.T) {
 	d.Set(wanted(session(w.router4(n), route(prefix4))))
 	awaitState(t, d, "tor", 15*time.Second, established)
 	time.Sleep(200 * time.Millisecond)
-	b.stop()
+	b.Stop()
 	awaitState(t, d, "tor", 2*time.Second, func(s bgp.SessionState) bool { return s.State != bgp.Established })
 	time.Sleep(3 * time.Second) // nobody answers on the port
-	b.start()
+	b.Start()
 	back := time.Now()
 	awaitState(t, d, "tor", 15*time.Second, established)
 	if took := time.Since(back); took > 1500*time.Millisecond { // half a second for a busy machine
@@ -52,10 +52,10 @@ func TestSpeakerRestarts(t *testing.T) {
 			var view func() string
 			if router == "FRR" {
 				f := startFRR(t, w.router, numbered(strings.Replace(frrPlain, " neighbor", " bgp graceful-restart\n neighbor", 1), n))
-				view = func() string { return f.show("show bgp ipv4 unicast") }
+				view = func() string { return f.Show("show bgp ipv4 unicast") }
 			} else {
 				b := startBIRD(t, w.router, numbered(birdGlobal+"protocol bgp node { local as 64600; neighbor 10.0.%[1]d.1 as 64512; graceful restart on; ipv4 { import all; export none; }; }\n", n))
-				view = func() string { return b.show("show", "route", "all", "protocol", "node") }
+				view = func() string { return b.Show("show", "route", "all", "protocol", "node") }
 			}
 			has := func(p string) bool { return strings.Contains(view(), p) }
 			s := session(w.router4(n), route("198.51.100.1/32"), route("198.51.100.2/32"))
@@ -138,25 +138,25 @@ func TestNoResets(t *testing.T) {
 	}
 	want := len(one.Routes)
 	await(t, "FRR has what is wanted", 10*time.Second, func() bool {
-		return strings.Contains(f.show("show bgp ipv4 unicast"), fmt.Sprintf("Displayed  %d routes", want))
+		return strings.Contains(f.Show("show bgp ipv4 unicast"), fmt.Sprintf("Displayed  %d routes", want))
 	})
 	await(t, "BIRD has what is wanted", 10*time.Second, func() bool {
-		return strings.Contains(b.show("show", "route", "count"), fmt.Sprintf("%d of ", len(two.Routes))) ||
-			strings.Count(b.show("show", "route", "protocol", "node"), "unicast") == len(two.Routes)
+		return strings.Contains(b.Show("show", "route", "count"), fmt.Sprintf("%d of ", len(two.Routes))) ||
+			strings.Count(b.Show("show", "route", "protocol", "node"), "unicast") == len(two.Routes)
 	})
 	for _, peer := range []string{"frr", "bird"} {
 		if s := stateOf(d, peer); s.Counters.NotificationsSent != 0 || !established(s) {
 			t.Errorf("session %+v: want it established and never closed", s)
 		}
 	}
-	if text := f.show("show bgp neighbors 10.0.56.1"); !strings.Contains(text, "dropped 0") {
+	if text := f.Show("show bgp neighbors 10.0.56.1"); !strings.Contains(text, "dropped 0") {
 		t.Errorf("FRR lost the session:\n%s", text)
 	}
 
 	one.Key.RouterID = netip.MustParseAddr("10.9.9.77") // its own key
 	d.Set(wanted(two, one))
 	await(t, "the session is made anew", 5*time.Second, func() bool {
-		return strings.Contains(f.show("show bgp neighbors 10.0.56.1"), "remote router ID 10.9.9.77")
+		return strings.Contains(f.Show("show bgp neighbors 10.0.56.1"), "remote router ID 10.9.9.77")
 	})
 	awaitState(t, d, "frr", 15*time.Second, established)
 	if s := stateOf(d, "bird"); s.Counters.OpensSent > 2 || !established(s) {

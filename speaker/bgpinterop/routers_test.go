@@ -3,19 +3,11 @@
 package bgpinterop
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +17,7 @@ import (
 	"github.com/heraldlb/herald/internal/driver/bgptransport"
 	"github.com/heraldlb/herald/internal/driver/gobgp"
 	"github.com/heraldlb/herald/internal/netnstest"
+	"github.com/heraldlb/herald/internal/routertest"
 )
 
 func TestMain(m *testing.M) {
@@ -66,165 +59,19 @@ func (w *world) router6(n int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::254", n))
 }
 
-// start runs a program in a namespace until the end of the test.
-func start(t *testing.T, ns *netnstest.NS, name string, args ...string) (stop func()) {
-	t.Helper()
-	var out bytes.Buffer
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
-	ns.Do(t, cmd.Start)
-	ended := false
-	stop = func() {
-		if ended {
-			return
-		}
-		ended = true
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s:\n%s", name, out.String())
-		}
-	}
-	t.Cleanup(stop)
-	return stop
-}
-
 func await(t *testing.T, what string, limit time.Duration, check func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, limit)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	routertest.Await(t, what, limit, check)
 }
 
-func exists(path string) func() bool {
-	return func() bool { _, err := os.Stat(path); return err == nil }
-}
-
-// missing skips the test, or fails it on CI.
-func missing(t *testing.T, args ...any) {
+func startFRR(t *testing.T, ns *netnstest.NS, config string) *routertest.FRR {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(args...)
-	}
-	t.Skip(append([]any{"SKIPPED, "}, args...)...)
+	return routertest.StartFRR(t, ns, config)
 }
 
-// frr is a running FRR.
-type frr struct {
-	t    *testing.T
-	ns   *netnstest.NS
-	name string
-	bgpd func()
-}
-
-const frrDir = "/usr/lib/frr"
-
-func startFRR(t *testing.T, ns *netnstest.NS, config string) *frr {
+func startBIRD(t *testing.T, ns *netnstest.NS, config string) *routertest.BIRD {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(frrDir, "bgpd")); err != nil {
-		missing(t, "FRR is not installed: ", err)
-	}
-	f := &frr{t: t, ns: ns, name: fmt.Sprintf("herald-test-%d-%s", os.Getpid(), strings.ToLower(filepath.Base(t.Name())))}
-	dir := filepath.Join("/run/frr", f.name)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := giveToFRR(dir); err != nil {
-		missing(t, "FRR needs root: ", err)
-	}
-	f.daemon("zebra")
-	f.startBGP(config)
-	return f
-}
-
-func giveToFRR(dir string) error {
-	u, err := user.Lookup("frr")
-	if err != nil {
-		return err
-	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	return errors.Join(err1, err2, os.MkdirAll(dir, 0o755), os.Chown(filepath.Dir(dir), uid, gid), os.Chown(dir, uid, gid))
-}
-
-func (f *frr) daemon(name string) func() {
-	f.t.Helper()
-	socket := filepath.Join("/run/frr", f.name, name+".vty")
-	_ = os.Remove(socket)
-	stop := start(f.t, f.ns, filepath.Join(frrDir, name), "-N", f.name, "-f", "/dev/null", "-A", "127.0.0.1", "--log", "stdout")
-	await(f.t, name+" is up", 10*time.Second, exists(socket))
-	return stop
-}
-
-func (f *frr) startBGP(config string) {
-	f.t.Helper()
-	f.bgpd = f.daemon("bgpd")
-	f.configure(config)
-}
-
-// configure runs lines of configuration.
-func (f *frr) configure(lines string) {
-	f.t.Helper()
-	path := filepath.Join(f.t.TempDir(), "frr.conf")
-	if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-	out, err := exec.CommandContext(f.t.Context(), "vtysh", "-N", f.name, "-f", path).CombinedOutput()
-	if err != nil {
-		f.t.Fatalf("vtysh -f: %v\n%s", err, out)
-	}
-}
-
-// show returns what vtysh says.
-func (f *frr) show(command string) string {
-	f.t.Helper()
-	out, err := exec.CommandContext(f.t.Context(), "vtysh", "-N", f.name, "-c", command).CombinedOutput()
-	if err != nil {
-		f.t.Logf("vtysh: %v", err)
-	}
-	return string(out)
-}
-
-// bird is a running BIRD.
-type bird struct {
-	t      *testing.T
-	ns     *netnstest.NS
-	dir    string
-	config string
-	stop   func()
-}
-
-func startBIRD(t *testing.T, ns *netnstest.NS, config string) *bird {
-	t.Helper()
-	if _, err := exec.LookPath("bird"); err != nil {
-		missing(t, "BIRD is not installed: ", err)
-	}
-	b := &bird{t: t, ns: ns, dir: t.TempDir(), config: config}
-	b.start()
-	return b
-}
-
-func (b *bird) start() {
-	b.t.Helper()
-	path, socket := filepath.Join(b.dir, "bird.conf"), filepath.Join(b.dir, "bird.ctl")
-	if err := os.WriteFile(path, []byte(b.config), 0o600); err != nil {
-		b.t.Fatal(err)
-	}
-	_ = os.Remove(socket)
-	b.stop = start(b.t, b.ns, "bird", "-f", "-c", path, "-s", socket)
-	await(b.t, "bird is up", 10*time.Second, exists(socket))
-}
-
-func (b *bird) show(args ...string) string {
-	b.t.Helper()
-	out, err := exec.CommandContext(b.t.Context(), "birdc", append([]string{"-s", filepath.Join(b.dir, "bird.ctl")}, args...)...).CombinedOutput()
-	if err != nil {
-		b.t.Logf("birdc: %v", err)
-	}
-	return string(out)
+	return routertest.StartBIRD(t, ns, config)
 }
 
 // speak runs the drivers as the speaker does.

@@ -17,7 +17,7 @@ func TestTenThousandRoutes(t *testing.T) { //nolint:paralleltest // measures the
 	const n = 64
 	w := newWorld(t, n)
 	f := startFRR(t, w.router, numbered(frrPlain, n))
-	count := func() string { return f.show("show bgp ipv4 unicast summary") }
+	count := func() string { return f.Show("show bgp ipv4 unicast summary") }
 	for _, tt := range []struct { //nolint:paralleltest // one after the other
 		name        string
 		communities bool
@@ -44,7 +44,7 @@ func TestTenThousandRoutes(t *testing.T) { //nolint:paralleltest // measures the
 			s.Routes = s.Routes[:1]
 			d.Set(wanted(s))
 			await(t, "one route at FRR", tt.limit, func() bool {
-				return !strings.Contains(count(), " 10000 ") && strings.Contains(f.show("show bgp ipv4 unicast"), "Displayed  1 routes")
+				return !strings.Contains(count(), " 10000 ") && strings.Contains(f.Show("show bgp ipv4 unicast"), "Displayed  1 routes")
 			})
 			t.Logf("withdrawn after %v", time.Since(begun).Round(time.Millisecond))
 			stop()
