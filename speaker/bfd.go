@@ -37,15 +37,46 @@ type bfdSide struct {
 
 	mu    sync.Mutex // guards peers
 	peers map[bfd.Key][]string
+
+	// opens is how many OPENs had been sent when the BGP session was last up, by
+	// peer. It belongs to the caller of set.
+	opens map[string]uint64
 }
+
+// strictAfter is how many connections in a row a router may close before BFD is
+// tried without BGP.
+const strictAfter = 3
 
 func newBFDSide(d bfdSessions, links linkSource, lost func(peer string), changed func(), log *slog.Logger) *bfdSide {
-	return &bfdSide{detector: d, links: links, lost: lost, changed: changed, log: log, peers: map[bfd.Key][]string{}}
+	return &bfdSide{detector: d, links: links, lost: lost, changed: changed, log: log, peers: map[bfd.Key][]string{}, opens: map[string]uint64{}}
 }
 
-// set says which sessions are wanted. The addresses of routers that are found
-// behind an interface come from the states.
+// due returns the peers with which it is time for BFD: those whose BGP session
+// is up. FRR makes its BFD session anew when BGP comes up, because it knows its
+// own address only then: if the first one is up by then, it goes down, and
+// takes BGP along. But some routers can be told to let nobody in without BFD.
+// One that goes on closing connections may be one of these.
+func (b *bfdSide) due(states []bgp.SessionState) map[string]bool {
+	out := make(map[string]bool, len(states))
+	opens := make(map[string]uint64, len(states))
+	for i := range states {
+		s := &states[i]
+		// A session that was made anew counts from 0.
+		opens[s.Peer] = min(b.opens[s.Peer], s.Counters.OpensSent)
+		if s.State == bgp.Established {
+			opens[s.Peer] = s.Counters.OpensSent
+		}
+		out[s.Peer] = s.State == bgp.Established || s.Counters.OpensSent >= opens[s.Peer]+strictAfter
+	}
+	b.opens = opens
+	return out
+}
+
+// set says which sessions are wanted. Those that are not due are held down,
+// which routers are told. The addresses of routers that are found behind an
+// interface come from the states.
 func (b *bfdSide) set(w bgp.Wanted, states []bgp.SessionState) {
+	due := b.due(states)
 	found := make(map[string]netip.Addr, len(states))
 	for i := range states {
 		found[states[i].Peer] = states[i].Address
@@ -65,9 +96,13 @@ func (b *bfdSide) set(w bgp.Wanted, states []bgp.SessionState) {
 			continue // not found yet
 		}
 		key := bfd.Key{Peer: address, Source: s.Key.Source, Device: s.Key.Device, Multihop: b.multihop(s, address)}.Normal()
-		if len(peers[key]) == 0 {
+		at := slices.IndexFunc(wanted, func(o bfd.Session) bool { return o.Key == key })
+		if at < 0 {
+			at = len(wanted)
 			wanted = append(wanted, bfd.Session{Key: key, Settings: bfd.SettingsOf(s.BFD)})
+			wanted[at].AdminDown = true
 		}
+		wanted[at].AdminDown = wanted[at].AdminDown && !due[s.Peer]
 		peers[key] = append(peers[key], s.Peer)
 	}
 	b.mu.Lock()

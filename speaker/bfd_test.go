@@ -71,6 +71,29 @@ func TestBFDSide(t *testing.T) {
 			t.Errorf("routers, and whether they are several hops away (-want +got):\n%s", diff)
 		}
 
+		for _, step := range []struct {
+			what   string
+			states []bgp.SessionState
+			held   bool
+		}{
+			{"nothing was tried", nil, true},
+			{"two connections that were closed", []bgp.SessionState{{Peer: "near", State: bgp.Active, Counters: bgp.Counters{OpensSent: 2}}}, true},
+			{"BGP is up", []bgp.SessionState{{Peer: "near", State: bgp.Established, Counters: bgp.Counters{OpensSent: 3}}}, false},
+			{"BGP is down", []bgp.SessionState{{Peer: "near", State: bgp.Active, Counters: bgp.Counters{OpensSent: 3}}}, true},
+			{"that of another peer with the same router is up", []bgp.SessionState{{Peer: "near", Counters: bgp.Counters{OpensSent: 5}}, {Peer: "again", State: bgp.Established}}, false},
+			{"three connections were closed since it was up", []bgp.SessionState{{Peer: "near", State: bgp.Active, Counters: bgp.Counters{OpensSent: 6}}}, false},
+			{"the session is a new one", []bgp.SessionState{{Peer: "near", State: bgp.OpenSent, Counters: bgp.Counters{OpensSent: 1}}}, true},
+			{"the new one is closed twice", []bgp.SessionState{{Peer: "near", State: bgp.OpenSent, Counters: bgp.Counters{OpensSent: 3}}}, true},
+			{"the new one is closed three times", []bgp.SessionState{{Peer: "near", State: bgp.OpenSent, Counters: bgp.Counters{OpensSent: 4}}}, false},
+		} {
+			b.set(w, step.states)
+			for _, s := range detector.wanted {
+				if s.Key.Peer == netip.MustParseAddr("192.0.2.1") && s.AdminDown != step.held {
+					t.Errorf("%s: BFD is held down: %t, want %t", step.what, s.AdminDown, step.held)
+				}
+			}
+		}
+
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.run(ctx) }()
