@@ -3,16 +3,20 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/bgp/bfd"
 	"github.com/heraldlb/herald/internal/driver/bfdnet"
+	"github.com/heraldlb/herald/internal/kube/status"
 	"github.com/heraldlb/herald/internal/telemetry"
 )
 
@@ -129,12 +133,24 @@ func (b *bfdSide) multihop(s *bgp.Session, address netip.Addr) bool {
 	return true
 }
 
+// problemsEvery is how often it is looked whether something keeps BFD from
+// coming up; no event tells of that.
+const problemsEvery = 5 * time.Second
+
 // run acts on what BFD notices until the detector ends.
 func (b *bfdSide) run(ctx context.Context) error {
+	ticker := time.NewTicker(problemsEvery)
+	defer ticker.Stop()
+	said := b.state()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-ticker.C:
+			if now := b.state(); !maps.Equal(now, said) {
+				said = now
+				b.changed()
+			}
 		case e, ok := <-b.detector.Events():
 			if !ok {
 				return nil
@@ -153,14 +169,21 @@ func (b *bfdSide) run(ctx context.Context) error {
 	}
 }
 
-// state returns the state of the BFD session of a peer, as BGPSession shows it.
-func (b *bfdSide) state() map[string]v1alpha1.BFDState {
-	out := map[string]v1alpha1.BFDState{}
+// state returns the state of the BFD session of each peer, as BGPSession shows
+// it.
+func (b *bfdSide) state() map[string]status.BFD {
+	out := map[string]status.BFD{}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range b.detector.State().Sessions {
+	sessions := b.detector.State().Sessions
+	for i := range sessions {
+		s := &sessions[i]
+		one := status.BFD{State: bfdStateOf(s.State)}
+		if s.State != bfd.Up {
+			one.Problem = cmp.Or(s.Error, s.LastDrop)
+		}
 		for _, p := range b.peers[s.Key] {
-			out[p] = bfdStateOf(s.State)
+			out[p] = one
 		}
 	}
 	return out

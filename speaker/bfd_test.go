@@ -17,6 +17,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/bgp/bfd"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/driver/bfdnet"
+	"github.com/heraldlb/herald/internal/kube/status"
 )
 
 // fakeBFD keeps what it was told.
@@ -35,8 +36,9 @@ func TestBFDSide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		detector := &fakeBFD{events: make(chan bfd.Event)}
 		var lost []string
+		changes := 0
 		links := newFakeLinks(eth("eth0", true, "192.0.2.101/24"))
-		b := newBFDSide(detector, links, func(p string) { lost = append(lost, p) }, func() {}, slog.New(slog.DiscardHandler))
+		b := newBFDSide(detector, links, func(p string) { lost = append(lost, p) }, func() { changes++ }, slog.New(slog.DiscardHandler))
 		profile := &lb.BFDProfile{Name: "fast", ReceiveInterval: 100 * time.Millisecond, TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 		session := func(peer, address string, as uint32) bgp.Session {
 			s := bgp.Session{Peer: peer, BFD: profile, Key: bgp.Key{LocalAS: 64512, PeerAS: as}}
@@ -106,8 +108,15 @@ func TestBFDSide(t *testing.T) {
 			t.Errorf("sessions ended (-want +got):\n%s", diff)
 		}
 		detector.state.Sessions = []bfdnet.Session{{Status: bfd.Status{Key: near, State: bfd.Up}}}
-		if diff := cmp.Diff(map[string]v1alpha1.BFDState{"near": v1alpha1.BFDUp, "again": v1alpha1.BFDUp}, b.state()); diff != "" {
+		if diff := cmp.Diff(map[string]status.BFD{"near": {State: v1alpha1.BFDUp}, "again": {State: v1alpha1.BFDUp}}, b.state()); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		before := changes
+		detector.state.Sessions[0].State, detector.state.Sessions[0].LastDrop = bfd.Down, "packet with TTL 254"
+		time.Sleep(problemsEvery)
+		synctest.Wait()
+		if got := b.state()["near"]; got != (status.BFD{State: v1alpha1.BFDDown, Problem: "packet with TTL 254"}) || changes <= before {
+			t.Errorf("state %+v, told %d times; want what keeps BFD down to be told", got, changes-before)
 		}
 		cancel()
 		if err := <-done; err != nil {

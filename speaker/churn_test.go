@@ -208,7 +208,7 @@ func TestChurn(t *testing.T) { //nolint:paralleltest // it keeps the machine bus
 	}
 	routertest.Await(t, "BFD with both", 20*time.Second, func() bool {
 		st := s.router.bfd.state()
-		return st["frr"] == "Up" && st["bird"] == "Up"
+		return st["frr"].State == "Up" && st["bird"].State == "Up"
 	})
 	before := map[string]bgp.SessionState{"frr": s.state("frr"), "bird": s.state("bird")}
 	others := other.accepted.Load()
@@ -264,7 +264,7 @@ func (s *side) checkRouters(t *testing.T, f *routertest.FRR, b *routertest.BIRD,
 	if text := f.Show("show bgp neighbors 10.0.90.1"); !strings.Contains(text, "Connections established 1; dropped 0") {
 		t.Errorf("FRR lost the session:\n%s", text)
 	}
-	if states := s.router.bfd.state(); states["frr"] != "Up" || states["bird"] != "Up" {
+	if states := s.router.bfd.state(); states["frr"].State != "Up" || states["bird"].State != "Up" {
 		t.Errorf("BFD is %v", states)
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -87,11 +86,11 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 
 // bgpWrites returns the status objects about BGP.
 func (r *reporter) bgpWrites(objs snapshot.Objects, x *routed) []status.Write {
-	var detected map[string]v1alpha1.BFDState
+	var detected map[string]status.BFD
 	if r.router != nil {
 		detected = r.router.bfd.state()
 	}
-	return status.BGPReports(r.who, objs.BGPStatuses, objs.BGPSessions, x.wanted, x.states, func(peer string) v1alpha1.BFDState { return detected[peer] })
+	return status.BGPReports(r.who, objs.BGPStatuses, objs.BGPSessions, x.wanted, x.states, detected)
 }
 
 // bgpRows are the series of metallb_speaker_announced for routes.

@@ -44,11 +44,18 @@ func AnnouncedBy(svc *corev1.Service) (node lb.NodeName, protocol string) {
 	return lb.NodeName(name), protocol
 }
 
+// BFD is the state of the BFD session with a peer, and in words what keeps it
+// from coming up (empty: nothing is known).
+type BFD struct {
+	State   v1alpha1.BFDState
+	Problem string
+}
+
 // BGPReports returns what a speaker has to write about BGP: one
 // ServiceBGPStatus for each Service that it announces routes for, and one
 // BGPSession for each peer it wants a session with.
 func BGPReports(who Speaker, services []*v1beta1.ServiceBGPStatus, sessions []*v1alpha1.BGPSession,
-	wanted bgp.Wanted, states []bgp.SessionState, bfd func(peer string) v1alpha1.BFDState) []Write {
+	wanted bgp.Wanted, states []bgp.SessionState, bfd map[string]BFD) []Write {
 	return append(bgpStatuses(who, services, wanted.Services), bgpSessions(who, sessions, states, bfd)...)
 }
 
@@ -117,10 +124,10 @@ func sameBGPStatus(a, b v1beta1.ServiceBGPStatusStatus) bool {
 }
 
 // bgpSessions keeps exactly one object for each wanted session.
-func bgpSessions(who Speaker, have []*v1alpha1.BGPSession, states []bgp.SessionState, bfd func(peer string) v1alpha1.BFDState) []Write {
+func bgpSessions(who Speaker, have []*v1alpha1.BGPSession, states []bgp.SessionState, bfd map[string]BFD) []Write {
 	wanted := make(map[string]*v1alpha1.BGPSession, len(states))
 	for i := range states {
-		s := who.bgpSession(&states[i], bfd(states[i].Peer))
+		s := who.bgpSession(&states[i], bfd[states[i].Peer])
 		wanted[s.Name] = s
 	}
 	have = slices.Clone(have)
@@ -170,7 +177,7 @@ func updateSession(h *v1alpha1.BGPSession, want v1alpha1.BGPSessionStatus) (Writ
 	return Write{Object: h, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": status}), Minor: minor}, true
 }
 
-func (who Speaker) bgpSession(s *bgp.SessionState, bfd v1alpha1.BFDState) *v1alpha1.BGPSession {
+func (who Speaker) bgpSession(s *bgp.SessionState, bfd BFD) *v1alpha1.BGPSession {
 	since := metav1.NewTime(s.Since.Truncate(time.Second))
 	out := &v1alpha1.BGPSession{
 		ObjectMeta: metav1.ObjectMeta{
@@ -181,11 +188,16 @@ func (who Speaker) bgpSession(s *bgp.SessionState, bfd v1alpha1.BFDState) *v1alp
 		},
 		Status: v1alpha1.BGPSessionStatus{
 			Node: string(who.Node), Peer: s.Peer, State: v1alpha1.SessionState(s.State), Since: &since,
-			LastError: bounded(s.LastError), PrefixesSent: int32(s.Prefixes), BFDState: bfd,
+			LastError: bounded(s.LastError), PrefixesSent: int32(s.Prefixes), BFDState: bfd.State,
 		},
 	}
-	if s.Notice != "" {
+	// Of a session that is up, what does not work on it now says more than why
+	// it was down before.
+	switch {
+	case s.Notice != "":
 		out.Status.LastError = bounded(s.Notice)
+	case bfd.Problem != "" && s.State == bgp.Established:
+		out.Status.LastError = bounded("BFD is not up: " + bfd.Problem)
 	}
 	if s.Address.IsValid() {
 		out.Status.PeerAddress = s.Address.String()

@@ -18,8 +18,10 @@ import (
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
 func bgpSpeaker() Speaker {
@@ -34,7 +36,7 @@ func upSince(t time.Time) bgp.SessionState {
 // would, and returns the writes.
 func settleBGP(t *testing.T, services *[]*v1beta1.ServiceBGPStatus, sessions *[]*v1alpha1.BGPSession, w bgp.Wanted, states []bgp.SessionState) []Write {
 	t.Helper()
-	writes := BGPReports(bgpSpeaker(), *services, *sessions, w, states, func(string) v1alpha1.BFDState { return v1alpha1.BFDUp })
+	writes := BGPReports(bgpSpeaker(), *services, *sessions, w, states, map[string]BFD{"tor": {State: v1alpha1.BFDUp}})
 	for _, x := range writes {
 		switch obj := x.Object.(type) {
 		case *v1beta1.ServiceBGPStatus:
@@ -135,7 +137,7 @@ func TestBGPReports(t *testing.T) {
 	wanted.Services[1].Peers = []string{"other", "tor"}
 	step("another peer", 1)
 	sessions[0].OwnerReferences[0].UID = "u0" // of the Pod before this one
-	writes := BGPReports(bgpSpeaker(), nil, sessions, bgp.Wanted{}, states, func(string) v1alpha1.BFDState { return v1alpha1.BFDUp })
+	writes := BGPReports(bgpSpeaker(), nil, sessions, bgp.Wanted{}, states, map[string]BFD{"tor": {State: v1alpha1.BFDUp}})
 	if len(writes) != 1 || !writes[0].Delete {
 		t.Errorf("session of another Pod: %+v, want it deleted first", writes)
 	}
@@ -146,6 +148,58 @@ func TestBGPReports(t *testing.T) {
 	step("gone", 2)
 	if len(sessions) != 1 || sessions[0] != foreign || len(services) != 0 {
 		t.Errorf("left: %+v, %+v", sessions, services)
+	}
+}
+
+// TestBGPSessionTellsOfBFD: what keeps BFD from coming up is on the BGPSession,
+// as long as BGP has nothing worse to say.
+func TestBGPSessionTellsOfBFD(t *testing.T) {
+	t.Parallel()
+	const why = "packet with TTL 254, a neighbour sends 255: is there a hop in between?"
+	up := upSince(time.Unix(0, 0))
+	noticed, down := up, up
+	noticed.Notice = "no IPv6"
+	down.State, down.LastError = bgp.Active, "no route"
+	for _, tt := range []struct {
+		name  string
+		state bgp.SessionState
+		bfd   BFD
+		want  string
+	}{
+		{"BFD is up", up, BFD{State: v1alpha1.BFDUp}, "no route to 192.0.2.254"},
+		{"BFD does not come up", up, BFD{State: v1alpha1.BFDDown, Problem: why}, "BFD is not up: " + why},
+		{"no route is taken either", noticed, BFD{State: v1alpha1.BFDDown, Problem: why}, "no IPv6"},
+		{"BGP is down", down, BFD{State: v1alpha1.BFDAdminDown, Problem: why}, "no route"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := tt.state
+			got := bgpSpeaker().bgpSession(&s, tt.bfd).Status
+			if got.LastError != tt.want || got.BFDState != tt.bfd.State {
+				t.Errorf("last error %q, BFD %s; want %q", got.LastError, got.BFDState, tt.want)
+			}
+		})
+	}
+}
+
+// TestRemarks: fields without effect are named on objects that are in use.
+func TestRemarks(t *testing.T) {
+	t.Parallel()
+	yes := true
+	for _, tt := range []struct {
+		obj  snapshot.Object
+		want string // part of it; empty: nothing
+	}{
+		{&v1beta1.BFDProfile{}, ""},
+		{&v1beta1.BFDProfile{Spec: v1beta1.BFDProfileSpec{EchoMode: &yes}}, "echoMode has no effect"},
+		{&v1beta2.BGPPeer{}, ""},
+		{&v1beta2.BGPPeer{Spec: v1beta1.BGPPeerSpec{DisableMP: true}}, "disableMP is deprecated"},
+	} {
+		w, ok := validity(object{Object: tt.obj}, nil, nil, time.Unix(0, 0))
+		if text := string(w.Patch); !ok || !strings.Contains(text, "The object is in use."+map[bool]string{true: "\"", false: " " + tt.want}[tt.want == ""]) ||
+			!strings.Contains(text, `"status":"True"`) || len(w.Events) > 0 {
+			t.Errorf("%T: %s, want %q", tt.obj, text, tt.want)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/api/v1beta2"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/reason"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -103,6 +104,23 @@ func configObjects(o snapshot.Objects) []object {
 	return out
 }
 
+// remarks says which fields of a valid object have no effect. Each sentence
+// begins with a space.
+func remarks(obj snapshot.Object) string {
+	switch x := obj.(type) {
+	case *v1beta1.BFDProfile:
+		if x.Spec.EchoMode != nil && *x.Spec.EchoMode {
+			return " echoMode has no effect: routers are asked to send no echo packets, because the node's own forwarding would have to return them, " +
+				"where a firewall rule or a sysctl would take the session down; intervals and detectMultiplier do the job."
+		}
+	case *v1beta2.BGPPeer:
+		if x.Spec.DisableMP {
+			return " disableMP is deprecated and has no effect: remove it."
+		}
+	}
+	return ""
+}
+
 // validity returns the write for the condition Valid and, for a pool, its
 // counters; an object without problems says so, too.
 func validity(obj object, problems []snapshot.Problem, counters map[string]any, now time.Time) (Write, bool) {
@@ -110,7 +128,7 @@ func validity(obj object, problems []snapshot.Problem, counters map[string]any, 
 		Type:               api.ConditionValid,
 		Status:             metav1.ConditionTrue,
 		Reason:             string(reason.ObjectValid),
-		Message:            "The object is in use.",
+		Message:            "The object is in use." + remarks(obj.Object),
 		ObservedGeneration: obj.GetGeneration(),
 	}
 	if len(problems) > 0 {
