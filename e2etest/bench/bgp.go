@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -158,6 +159,27 @@ func (r *routed) both(ctx context.Context) error {
 	return err
 }
 
+// bfdUp says whether the router's BFD sessions with all nodes are up.
+func (r *routed) bfdUp(ctx context.Context) error {
+	out, err := r.Exec(ctx, bgpRouter, "vtysh", "-N", bgpRouter, "-c", "show bfd peers json")
+	if err != nil {
+		return err
+	}
+	var peers []struct{ Peer, Status string }
+	if err := json.Unmarshal(out, &peers); err != nil {
+		return fmt.Errorf("read the router's BFD sessions: %w", err)
+	}
+	if len(peers) < 2 {
+		return fmt.Errorf("the router has %d BFD sessions", len(peers))
+	}
+	for _, p := range peers {
+		if p.Status != "up" {
+			return fmt.Errorf("the router's BFD session with %s is %s", p.Peer, p.Status)
+		}
+	}
+	return nil
+}
+
 // deadNode cuts the cable of node2 and waits until the router's kernel sends nothing there any more.
 func (r *routed) deadNode(ctx context.Context, o Options, _ *cluster) ([]Result, error) {
 	var all []float64
@@ -165,8 +187,8 @@ func (r *routed) deadNode(ctx context.Context, o Options, _ *cluster) ([]Result,
 		if err := r.both(ctx); err != nil {
 			return nil, fmt.Errorf("before run %d: %w", i+1, err)
 		}
-		if err := sleep(ctx, 2*time.Second); err != nil { // BFD has come up as well
-			return nil, err
+		if err := wait(ctx, readyLimit, r.bfdUp); err != nil { // it comes after BGP
+			return nil, fmt.Errorf("before run %d: %w", i+1, err)
 		}
 		begun := time.Now()
 		if err := r.Cut(ctx, "node2"); err != nil {
