@@ -18,11 +18,11 @@ func bgpCommand(s *source) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(sessionsCommand(s), routesCommand(s))
+	cmd.AddCommand(sessionsCommand(s), routesCommand(s), explainBGPCommand(s))
 	return cmd
 }
 
-// bgpFlags are the flags that both commands have.
+// bgpFlags are the flags that all of them have.
 func bgpFlags(s *source, cmd *cobra.Command, f *ctl.BGPFilter, output *string) *cobra.Command {
 	s.addFrom(cmd)
 	cmd.Flags().StringVar(&f.Node, "node", "", "only of this node")
@@ -94,6 +94,38 @@ func routesCommand(s *source) *cobra.Command {
 				return err
 			}
 			return ctl.PrintRoutes(cmd.OutOrStdout(), list, output)
+		},
+	}
+	return bgpFlags(s, cmd, &f, &output)
+}
+
+const explainBGPLong = `Says for each node and router whether the router has the routes of a Service, or the one reason why not, and
+what to do about it.`
+
+func explainBGPCommand(s *source) *cobra.Command {
+	var f ctl.BGPFilter
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "explain NAMESPACE/NAME",
+		Short: "Say why a router has the routes of a Service, or not",
+		Long:  explainBGPLong,
+		Example: `  heraldctl bgp explain shop/web
+  heraldctl bgp explain shop/web --peer tor1 -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if f.Service, err = s.serviceKey(args[0]); err != nil {
+				return err
+			}
+			v, err := s.look(cmd, output, f.Service)
+			if err != nil {
+				return err
+			}
+			list, err := v.ExplainBGP(f)
+			if err != nil {
+				return err
+			}
+			return ctl.PrintPaths(cmd.OutOrStdout(), list, output)
 		},
 	}
 	return bgpFlags(s, cmd, &f, &output)

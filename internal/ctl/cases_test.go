@@ -208,11 +208,11 @@ func answerL2(w io.Writer, v *ctl.View, args []string) error {
 	return ctl.PrintOwners(w, list, v.Shares(), output)
 }
 
-// answerBGP answers heraldctl bgp sessions and routes.
+// answerBGP answers heraldctl bgp sessions, routes and explain.
 func answerBGP(w io.Writer, v *ctl.View, args []string) error {
 	f, output := ctl.BGPFilter{}, "table"
-	sessions := args[0] == "sessions"
-	if len(args)%2 == 0 { // routes NAMESPACE/NAME
+	question := args[0]
+	if len(args)%2 == 0 { // NAMESPACE/NAME
 		f.Service = key(args[1])
 		args = args[1:]
 	}
@@ -226,12 +226,19 @@ func answerBGP(w io.Writer, v *ctl.View, args []string) error {
 			output = args[i+1]
 		}
 	}
-	if sessions {
+	switch question {
+	case "sessions":
 		list, err := v.Sessions(f)
 		if err != nil {
 			return err
 		}
 		return ctl.PrintSessions(w, list, output)
+	case "explain":
+		list, err := v.ExplainBGP(f)
+		if err != nil {
+			return err
+		}
+		return ctl.PrintPaths(w, list, output)
 	}
 	list, err := v.Routes(f)
 	if err != nil {

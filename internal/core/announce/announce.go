@@ -43,6 +43,9 @@ type Result struct {
 	services  []serviceView // parallel to snapshot.Services
 	byKey     map[lb.ServiceKey]int
 	selection *selection
+	// shared are the Services of each address that several have; nil without
+	// BGPAdvertisements.
+	shared map[netip.Addr][]int
 }
 
 // Group is a set of addresses with one owner: addresses that share a Service

@@ -33,11 +33,11 @@ func (r *Result) planBGP() {
 	if len(r.snapshot.BGPAdvertisements) == 0 {
 		return
 	}
+	r.shared = sharedAddresses(r.snapshot.Services)
 	node, ok := r.node(r.Self)
 	if !ok || node.NetworkUnavailable || node.Excluded {
 		return
 	}
-	shared := sharedAddresses(r.snapshot.Services)
 	for i := range r.snapshot.Services {
 		svc := &r.snapshot.Services[i]
 		if !servesOn(svc, node.Name) {
@@ -49,7 +49,7 @@ func (r *Result) planBGP() {
 		}
 		for _, ip := range svc.Assigned {
 			ads := r.bgpAdsFor(svc, ip, node)
-			if len(ads) == 0 || !r.allCovered(shared[ip], ip, node) {
+			if len(ads) == 0 || !r.allCovered(r.shared[ip], ip, node) {
 				continue
 			}
 			for _, a := range ads {
@@ -165,12 +165,21 @@ func (r *Result) explainBGP(i int, node *lb.Node) reason.Reason {
 		return reason.New(reason.NodeExcluded, "node %q has the label node.kubernetes.io/exclude-from-external-load-balancers", node.Name)
 	}
 	ads := map[int]bool{}
+	var alone []netip.Addr // covered for this Service, and not for others that share it
 	for _, ip := range svc.Assigned {
-		for _, a := range r.bgpAdsFor(svc, ip, node) {
+		covering := r.bgpAdsFor(svc, ip, node)
+		if len(covering) > 0 && !r.allCovered(r.shared[ip], ip, node) {
+			alone = append(alone, ip)
+			continue
+		}
+		for _, a := range covering {
 			ads[a] = true
 		}
 	}
-	if len(ads) == 0 {
+	switch {
+	case len(ads) == 0 && len(alone) > 0:
+		return reason.New(reason.NodeNotSelected, "node %q: %s shared with a Service that no BGPAdvertisement for the node covers", node.Name, are(alone))
+	case len(ads) == 0:
 		return reason.New(reason.NodeNotSelected, "node %q is not selected by a BGPAdvertisement of the Service", node.Name)
 	}
 	if !r.hasPeer(ads, node) {

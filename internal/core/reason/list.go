@@ -105,7 +105,7 @@ func list() []Info {
 
 		{NodeOwner, Node, true, "The node answers for the address.", ""},
 		{NodeNotElected, Node, true, "The node could announce the address; another one does.", ""},
-		{NodeNotSelected, Node, false, "No advertisement of the Service selects the node.", "Change nodeSelectors of the advertisement."},
+		{NodeNotSelected, Node, false, "No advertisement of the Service selects the node.", "Change nodeSelectors of the advertisement. If the address is shared, have the advertisement select all Services that share it."},
 		{NodeExcluded, Node, false, "The node has the label node.kubernetes.io/exclude-from-external-load-balancers.", "Remove the label, or run Herald with --ignore-exclude-lb."},
 		{NodeNetworkUnavailable, Node, false, "The node's condition NetworkUnavailable is True.", "Repair the node's network; the CNI plug-in clears the condition."},
 		{NodeNoEndpoint, Node, false, "externalTrafficPolicy is Local and no serving endpoint is on the node.", ""},
