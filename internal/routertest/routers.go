@@ -86,6 +86,26 @@ const frrDir = "/usr/lib/frr"
 // configuration.
 func StartFRR(tb testing.TB, ns *netnstest.NS, config string, more ...string) *FRR {
 	tb.Helper()
+	f := newFRR(tb, ns)
+	for _, name := range append([]string{"zebra"}, more...) {
+		f.daemon(name)
+	}
+	f.StartBGP(config)
+	return f
+}
+
+// StartBGPD starts bgpd alone, on another port than 179. It leaves the routing
+// table of the namespace as it is.
+func StartBGPD(tb testing.TB, ns *netnstest.NS, port int, config string) *FRR {
+	tb.Helper()
+	f := newFRR(tb, ns)
+	f.bgpd = f.daemon("bgpd", "-p", strconv.Itoa(port), "-n")
+	f.Configure(config)
+	return f
+}
+
+func newFRR(tb testing.TB, ns *netnstest.NS) *FRR {
+	tb.Helper()
 	if _, err := os.Stat(filepath.Join(frrDir, "bgpd")); err != nil {
 		missing(tb, "FRR is not installed: ", err)
 	}
@@ -95,11 +115,20 @@ func StartFRR(tb testing.TB, ns *netnstest.NS, config string, more ...string) *F
 	if err := giveToFRR(dir); err != nil {
 		missing(tb, "FRR needs root: ", err)
 	}
-	for _, name := range append([]string{"zebra"}, more...) {
-		f.daemon(name)
-	}
-	f.StartBGP(config)
 	return f
+}
+
+// CheckFRR says what is wrong with a file of FRR's configuration.
+func CheckFRR(tb testing.TB, file string) error {
+	tb.Helper()
+	if _, err := exec.LookPath("vtysh"); err != nil {
+		missing(tb, "FRR is not installed: ", err)
+	}
+	out, err := exec.CommandContext(tb.Context(), "vtysh", "-C", "-f", file).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", file, err, out)
+	}
+	return nil
 }
 
 func giveToFRR(dir string) error {
@@ -112,11 +141,12 @@ func giveToFRR(dir string) error {
 	return errors.Join(err1, err2, os.MkdirAll(dir, 0o755), os.Chown(filepath.Dir(dir), uid, gid), os.Chown(dir, uid, gid))
 }
 
-func (f *FRR) daemon(name string) func() {
+func (f *FRR) daemon(name string, args ...string) func() {
 	f.tb.Helper()
 	socket := filepath.Join("/run/frr", f.name, name+".vty")
 	_ = os.Remove(socket)
-	stop := Start(f.tb, f.ns, filepath.Join(frrDir, name), "-N", f.name, "-f", "/dev/null", "-A", "127.0.0.1", "--log", "stdout")
+	args = append([]string{"-N", f.name, "-f", "/dev/null", "-A", "127.0.0.1", "--log", "stdout"}, args...)
+	stop := Start(f.tb, f.ns, filepath.Join(frrDir, name), args...)
 	Await(f.tb, name+" is up", 10*time.Second, exists(socket))
 	return stop
 }
