@@ -34,6 +34,14 @@ type Options struct {
 	NoClients bool
 	// Routers are further hosts on the LAN that run a routing daemon.
 	Routers []Router
+	// Behind takes clients and routers off the LAN: a name here is connected to the router whose name is its value, and to
+	// nothing else. Such a host's network is 10.99.N.0/24 and fd00:99:0:N::/64, where N is what would be the last part of its
+	// address on the LAN (in hexadecimal for IPv6): the host has .2, the router .1, on an interface with the host's name. All
+	// routers and nodes know the way there.
+	Behind map[string]string
+	// Links are further cables, each from a node to a router, with nothing but link-local addresses on them. At both ends
+	// the interface has the name of the other end.
+	Links []Link
 	// MonitorGrace is kube-controller-manager's --node-monitor-grace-period, for example "10s"; empty is its default.
 	MonitorGrace string
 	// Audit makes the API server write each request of the ServiceAccounts of Namespace, with its time, to audit.log among the logs.
@@ -78,6 +86,9 @@ type Router struct {
 	Config string
 }
 
+// Link is a cable of its own between a node and a router.
+type Link struct{ Node, Router string }
+
 const (
 	defaultName      = "lab"
 	defaultNamespace = "metallb-system"
@@ -87,12 +98,14 @@ const (
 	maxRouters = 50
 )
 
-// The ranges of Pods and Services, which the LAN must not overlap.
+// The ranges of Pods, Services, and hosts that are behind routers, which the LAN must not overlap.
 const (
 	PodRange4     = "10.244.0.0/16"
 	PodRange6     = "fd00:244::/48"
 	ServiceRange4 = "10.96.0.0/16"
 	ServiceRange6 = "fd00:96::/112"
+	BehindRange4  = "10.99.0.0/16"
+	BehindRange6  = "fd00:99::/48"
 )
 
 // otherPlace matches the names of the places that are no routers.
@@ -167,6 +180,7 @@ func (o Options) validate() error {
 		check(r.Daemon == "bird" || r.Daemon == "frr", "router %s: daemon %q: want bird or frr", r.Name, r.Daemon)
 		check(namePattern.MatchString(r.Name) && len(r.Name) <= 15, "router name %q: want up to 15 characters", r.Name)
 	}
+	errs = append(errs, o.checkCables()...)
 	if len(errs) == 0 {
 		return nil
 	}
@@ -184,10 +198,12 @@ func (o Options) overlaps() []error {
 	if o.IPv4() {
 		check(o.Subnet, "Services", ServiceRange4)
 		check(o.Subnet, "Pods", PodRange4)
+		check(o.Subnet, "hosts behind routers", BehindRange4)
 	}
 	if o.IPv6() {
 		check(o.Subnet6, "Services", ServiceRange6)
 		check(o.Subnet6, "Pods", PodRange6)
+		check(o.Subnet6, "hosts behind routers", BehindRange6)
 	}
 	return errs
 }

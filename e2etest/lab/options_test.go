@@ -37,6 +37,13 @@ func TestOptionsValidate(t *testing.T) {
 		{"two routers of one name", Options{Routers: []Router{{Name: "a", Daemon: "frr"}, {Name: "a", Daemon: "bird"}}},
 			"router a: another place has this name"},
 		{"a router named like a node", Options{Routers: []Router{{Name: "node1", Daemon: "frr"}}}, "router node1: another"},
+		{"behind routers", Options{Routers: frrs("a", "b"), Behind: map[string]string{"client1": "b", "b": "a"}, Links: []Link{{"node3", "b"}}}, ""},
+		{"a node behind a router", Options{Routers: frrs("a"), Behind: map[string]string{"node1": "a"}}, "node1 is neither a client nor a router"},
+		{"behind a client", Options{Routers: frrs("a"), Behind: map[string]string{"a": "client1"}}, "client1 is no router"},
+		{"a circle", Options{Routers: frrs("a", "b"), Behind: map[string]string{"a": "b", "b": "a"}}, "no way from there to the LAN"},
+		{"a link with a client", Options{Routers: frrs("a"), Links: []Link{{"client1", "a"}}}, "link client1=a: want a node and a router"},
+		{"two links", Options{Routers: frrs("a"), Links: []Link{{"node1", "a"}, {"node1", "a"}}}, "link node1=a: there is one already"},
+		{"a LAN where hosts behind routers are", Options{Subnet: netip.MustParsePrefix("10.99.1.0/24")}, "the range of the hosts behind routers"},
 		{"an unknown daemon", Options{Routers: []Router{{Daemon: "quagga"}}}, `router router1: daemon "quagga"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,6 +57,14 @@ func TestOptionsValidate(t *testing.T) {
 			}
 		})
 	}
+}
+
+func frrs(names ...string) []Router {
+	var out []Router
+	for _, name := range names {
+		out = append(out, Router{Name: name, Daemon: "frr"})
+	}
+	return out
 }
 
 func TestLogs(t *testing.T) {

@@ -40,3 +40,33 @@ func TestRouters(t *testing.T) {
 		t.Errorf("FRR's side of the session: %v\n%s", err, frr)
 	}
 }
+
+// TestCables: a client behind a router that is behind another, and a cable between a node and a router, which a reboot lays anew.
+func TestCables(t *testing.T) {
+	ctx := t.Context()
+	l := up(t, lab.Options{
+		Name: "test-cables", Nodes: 1, NoInstall: true, Families: "dual",
+		Routers: []lab.Router{{Name: "tor", Daemon: "bird", Config: "protocol device {}\n"}, {Name: "far", Daemon: "bird", Config: "protocol device {}\n"}},
+		Behind:  map[string]string{"far": "tor", "client1": "far"}, Links: []lab.Link{{Node: "node1", Router: "tor"}},
+	})
+	ping := func(from string, args ...string) {
+		t.Helper()
+		eventually(t, 10*time.Second, func() (bool, string) {
+			out, err := l.Exec(ctx, from, append([]string{"ping", "-c1", "-W1"}, args...)...)
+			return err == nil, string(out)
+		})
+	}
+	for range 2 {
+		ping("client1", "192.168.2.11")
+		ping("client1", "fd00:2::b")
+		ping("node1", "10.99.201.2")
+		out, err := l.Exec(ctx, "tor", "sh", "-c", "cat /sys/class/net/node1/carrier")
+		if err != nil || strings.TrimSpace(string(out)) != "1" {
+			t.Fatalf("the cable between tor and node1: %v, carrier %q", err, out)
+		}
+		ping("node1", "ff02::1%tor")
+		if err := l.Reboot(ctx, "node1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

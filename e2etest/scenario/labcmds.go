@@ -16,9 +16,11 @@ import (
 func labCommands() map[string]command {
 	return map[string]command{
 		"lab": {
-			usage: "[name=KEY] [nodes=N] [clients=N] [proxy=nftables|iptables] [families=ipv4|ipv6|dual] [namespace=NS] [grace=10s] [set=KEY=VALUE] [router=NAME=frr|bird:FILE] [install=no]",
+			usage: "[name=KEY] [nodes=N] [clients=N] [proxy=nftables|iptables] [families=ipv4|ipv6|dual] [namespace=NS] [grace=10s] [set=KEY=VALUE] [router=NAME=frr|bird:FILE] [behind=HOST=ROUTER] [link=NODE=ROUTER] [install=no]",
 			help: "Start a lab, with Herald installed from its chart, and work on it from now on. set is Helm's --set; grace is after how\n" +
-				"    long a silent node counts as lost; install=no leaves Herald out.",
+				"    long a silent node counts as lost; install=no leaves Herald out. behind takes a client or a router off the LAN: it reaches it\n" +
+				"    through that router only (10.99.N.2, where N would be the end of its address on the LAN). link is a cable of its own with\n" +
+				"    link-local addresses only; at both ends the interface has the name of the other end.",
 			run: startLab,
 		},
 		"use": {
@@ -94,6 +96,10 @@ func parseLab(args []string) (key string, o lab.Options, err error) {
 			o.ChartValues = append(o.ChartValues, v)
 		case "router":
 			err = addRouter(&o, v)
+		case "behind":
+			err = o.ParseBehind(v)
+		case "link":
+			err = o.ParseLink(v)
 		case "install":
 			o.NoInstall = v == "no"
 			if v != "no" && v != "yes" {

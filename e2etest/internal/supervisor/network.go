@@ -77,6 +77,9 @@ func buildNode(h host, p plan) error {
 	if err != nil {
 		return err
 	}
+	if err := routesBehind(h, p); err != nil {
+		return err
+	}
 	for _, other := range p.nodes {
 		if other.name == h.name {
 			continue
@@ -87,12 +90,17 @@ func buildNode(h host, p plan) error {
 			}
 		}
 	}
+	for _, router := range h.links {
+		if err := link(h.name, router); err != nil {
+			return err
+		}
+	}
 	// Without any default route a process on the node could not even begin to talk to a Service's address.
-	return defaultRoutes(ns, p)
+	return defaultRoutes(ns, p.gateways)
 }
 
-func defaultRoutes(ns string, p plan) error {
-	for _, gw := range p.gateways {
+func defaultRoutes(ns string, gateways []netip.Addr) error {
+	for _, gw := range gateways {
 		everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if gw.Is6() {
 			everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)

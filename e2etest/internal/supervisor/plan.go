@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/heraldlb/herald/e2etest/lab"
@@ -20,14 +21,17 @@ const (
 	firstNode   = 11
 	firstClient = 101
 	firstRouter = 200
+	behindHost  = 2 // and its router 1, on the network between the two
 )
 
-// host is one machine on the LAN.
+// host is one machine.
 type host struct {
-	name string
-	ips  []netip.Prefix // on the LAN, with its length
-	mac  net.HardwareAddr
-	pods []netip.Prefix // nodes only
+	name   string
+	ips    []netip.Prefix // on the LAN, or on the network behind its router; with the length
+	mac    net.HardwareAddr
+	pods   []netip.Prefix // nodes only
+	behind string         // the router that it is behind; empty: it is on the LAN
+	links  []string       // nodes only: the routers with a cable of its own
 }
 
 // plan is everything that follows from the options alone. In each list of families IPv4 comes first.
@@ -60,13 +64,18 @@ func newPlan(o lab.Options) plan {
 		for _, pods := range p.pods {
 			n.pods = append(n.pods, podPrefix(pods, i+1))
 		}
+		for _, l := range o.Links {
+			if l.Node == n.name {
+				n.links = append(n.links, l.Router)
+			}
+		}
 		p.nodes = append(p.nodes, n)
 	}
 	for i := range o.Clients {
-		p.clients = append(p.clients, p.host(fmt.Sprintf("client%d", i+1), firstClient+i))
+		p.clients = append(p.clients, p.placed(fmt.Sprintf("client%d", i+1), firstClient+i, o.Behind))
 	}
 	for i, r := range o.Routers {
-		p.routers = append(p.routers, p.host(r.Name, firstRouter+i))
+		p.routers = append(p.routers, p.placed(r.Name, firstRouter+i, o.Behind))
 	}
 	return p
 }
@@ -77,6 +86,54 @@ func (p plan) host(name string, n int) host {
 		h.ips = append(h.ips, netip.PrefixFrom(nth(lan, n), lan.Bits()))
 	}
 	return h
+}
+
+// placed returns a host on the LAN or behind a router.
+func (p plan) placed(name string, n int, behind map[string]string) host {
+	h := p.host(name, n)
+	h.behind = behind[name]
+	if h.behind == "" {
+		return h
+	}
+	for f, lan := range p.lan {
+		all := lab.BehindRange4
+		if lan.Addr().Is6() {
+			all = lab.BehindRange6
+		}
+		network := podPrefix(netip.MustParsePrefix(all), n)
+		h.ips[f] = netip.PrefixFrom(nth(network, behindHost), network.Bits())
+	}
+	return h
+}
+
+// router returns the one of that name; there is one, or the options were not valid.
+func (p plan) router(name string) host {
+	i := slices.IndexFunc(p.routers, func(h host) bool { return h.name == name })
+	return p.routers[i]
+}
+
+// outward lists clients and routers, each after the router that it is behind.
+func (p plan) outward() []host {
+	var out []host
+	for depth := 0; len(out) < len(p.clients)+len(p.routers); depth++ {
+		for _, h := range slices.Concat(p.clients, p.routers) {
+			if len(p.path(h)) == depth {
+				out = append(out, h)
+			}
+		}
+	}
+	return out
+}
+
+// path lists the routers from the LAN to a host; it is empty for a host on the LAN.
+func (p plan) path(h host) []host {
+	var out []host
+	for h.behind != "" {
+		h = p.router(h.behind)
+		out = append(out, h)
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // apiServer is the address at which the API server is known on the LAN.

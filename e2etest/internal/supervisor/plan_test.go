@@ -4,6 +4,8 @@ package supervisor
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,5 +48,38 @@ func TestPlanKeepsOutOfThePool(t *testing.T) {
 			}
 			seen[ip] = h.name
 		}
+	}
+}
+
+// TestPlanBehind: where hosts behind routers are, and who sends what is for them to whom.
+func TestPlanBehind(t *testing.T) {
+	t.Parallel()
+	p := newPlan(lab.Options{
+		Families: "dual", Nodes: 2, Clients: 2, Routers: []lab.Router{{Name: "far"}, {Name: "tor"}, {Name: "other"}},
+		Behind: map[string]string{"client1": "far", "far": "tor"}, Links: []lab.Link{{Node: "node2", Router: "tor"}},
+	}.WithDefaults())
+	got := map[string]string{
+		"client1": join(p.clients[0].ips), "client2": join(p.clients[1].ips), "far": join(p.routers[0].ips), "tor": join(p.routers[1].ips),
+		"links": strings.Join(slices.Concat(p.nodes[0].links, []string{"|"}, p.nodes[1].links), ""),
+	}
+	for _, h := range p.outward() {
+		got["order"] += h.name + " "
+	}
+	for _, at := range slices.Concat(p.nodes[:1], p.routers) {
+		for _, to := range p.outward() {
+			if next, ok := nextHop(at, p.path(to)); ok {
+				got["from "+at.name] += to.name + " by " + next.name + " "
+			}
+		}
+	}
+	want := map[string]string{
+		"client1": "10.99.101.2/24,fd00:99:0:65::2/64", "client2": "192.168.2.102/24,fd00:2::66/64",
+		"far": "10.99.200.2/24,fd00:99:0:c8::2/64", "tor": "192.168.2.201/24,fd00:2::c9/64", "links": "|tor",
+		"order": "client2 tor other far client1 ",
+		// The way to a network behind a router that is on the way is that router's own.
+		"from node1": "far by tor client1 by tor ", "from other": "far by tor client1 by tor ", "from tor": "client1 by far ",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -199,10 +199,8 @@ func (s *Supervisor) prepare() error {
 	if err := buildControlPlane(s.plan); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	for _, h := range append(s.plan.clients, s.plan.routers...) {
-		if err := buildHost(h); err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
+	if err := buildOthers(s.plan); err != nil {
+		return fmt.Errorf("network: %w", err)
 	}
 	var err error
 	s.creds, err = makeCredentials(filepath.Join(s.private, "credentials"), s.plan, time.Now())
