@@ -28,6 +28,7 @@ func TestCalm(t *testing.T) {
 	var written []int // seconds
 	for s := range 200 {
 		kept, again := c.filter([]status.Write{{Object: svc}}, report("mine"), start.Add(time.Duration(s)*time.Second))
+		c.note(kept, start.Add(time.Duration(s)*time.Second))
 		if len(kept) > 0 {
 			written = append(written, s)
 		} else if again <= 0 {
@@ -47,5 +48,32 @@ func TestCalm(t *testing.T) {
 	c.filter(nil, nil, at)
 	if len(c.said) != 0 {
 		t.Errorf("still remembered: %v", c.said)
+	}
+}
+
+// TestCalmOnlyAboutFights: what the API server did not take, and what was
+// otherwise for a while, is no repetition.
+func TestCalmOnlyAboutFights(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+	report := func(code reason.Code) []status.ServiceReport {
+		return []status.ServiceReport{{Key: lb.ServiceKey{Namespace: "default", Name: "web"}, Reason: reason.New(code, "words")}}
+	}
+	var c calm
+	for s := range 50 {
+		at := start.Add(time.Duration(s) * 100 * time.Millisecond)
+		if kept, _ := c.filter([]status.Write{{Object: svc}}, report(reason.NoEndpoints), at); len(kept) != 1 {
+			t.Fatalf("try %d is held back, though none has succeeded", s)
+		}
+	}
+	for s := range 50 {
+		at := start.Add(time.Duration(s) * 10 * time.Second)
+		c.filter(nil, report(reason.Announcing), at) // somebody else says so
+		kept, _ := c.filter([]status.Write{{Object: svc}}, report(reason.NoEndpoints), at.Add(time.Second))
+		if len(kept) != 1 {
+			t.Fatalf("the endpoints went for the %d. time: held back", s+1)
+		}
+		c.note(kept, at.Add(time.Second))
 	}
 }

@@ -57,3 +57,13 @@ type driver interface {
 	// Run works until ctx ends.
 	Run(ctx context.Context) error
 }
+
+// devices are the drivers as the rest sees them.
+type devices struct {
+	messages messenger
+	network  linkSource
+	answers  responder
+	routers  sessions
+	failures bfdSessions
+	excluded exclusions
+}

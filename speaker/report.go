@@ -4,7 +4,6 @@ package speaker
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,6 +24,23 @@ import (
 // claimed it: nobody needs to read about that, and the API server is spared a
 // write per Service.
 const patience = 2 * time.Second
+
+// When nobody announces a Service, one speaker says so: the first one alive, as
+// gossip has it. That it is heard does not mean that it can write: its
+// connection to the API server may be stuck, its plan late. So the next ones in
+// order are its deputies, each after that much longer. What they do not see they
+// do not say: what an owner reports, nobody else can.
+const (
+	deputyWait = 5 * time.Second
+	deputies   = 3
+)
+
+// turn says whether this speaker writes that nobody announces a Service, and as
+// whose deputy.
+func turn(m *ownership.Machine, key lb.ServiceKey) (write bool, deputy int) {
+	n := m.LiveBefore(key.String())
+	return n <= deputies, n
+}
 
 // planned is the last plan of the plan loop.
 type planned struct {
@@ -104,7 +120,7 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		}
 	}
 	if owner == "" {
-		out.Write = m.FirstLive(svc.Key.String()) == r.who.Node
+		out.Write, out.Deputy = turn(m, svc.Key)
 		return out
 	}
 	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, status.ProtocolL2)+uncovered(plan, svc))
@@ -201,7 +217,7 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 			news = badNews{code: rep.Reason.Code, since: now}
 		}
 		still[rep.Key] = news
-		if left := patience - now.Sub(news.since); left > 0 {
+		if left := patience + time.Duration(rep.Deputy)*deputyWait - now.Sub(news.since); left > 0 {
 			rep.Write = false
 			if again == 0 || left < again {
 				again = left
@@ -243,23 +259,4 @@ func (r *reporter) measure(reports []status.ServiceReport, x *routed) {
 		}
 	}
 	r.metrics.L2.Announced.Set(rows)
-}
-
-// orphans returns the dead nodes whose reports this speaker is to remove: it is
-// the first living one in hash order for them.
-func (r *reporter) orphans() []lb.NodeName {
-	var nodes []lb.NodeName
-	r.engine.query(func(m *ownership.Machine) {
-		for _, n := range slices.Sorted(maps.Keys(r.engine.dead)) {
-			if r.engine.dead[n] && m.FirstLive("node/"+string(n)) == r.who.Node {
-				nodes = append(nodes, n)
-			}
-		}
-	})
-	return nodes
-}
-
-// forget notes that the reports of a dead node are removed.
-func (r *reporter) forget(node lb.NodeName) {
-	r.engine.query(func(*ownership.Machine) { delete(r.engine.dead, node) })
 }

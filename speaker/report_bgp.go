@@ -65,23 +65,29 @@ func (x *routed) announces(key lb.ServiceKey) bool {
 // first in hash order at once, the others when it has not done so for a while.
 // Whoever is named there and announces no longer says so.
 func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *status.ServiceReport, x *routed) {
-	first := m.FirstLive(out.Key.String()) == r.who.Node
+	write, deputy := turn(m, out.Key)
+	out.Write, out.Deputy = false, 0
 	if why := plan.VerdictBGP(out.Key); why.Code != "" {
-		out.Reason, out.Write = why, first
+		out.Reason, out.Write, out.Deputy = why, write, deputy
 		return
 	}
 	named := x.conditions[out.Key]
 	valid := named != "" && named != r.who.Node && slices.Contains(m.Live(), named)
 	if x.announces(out.Key) {
 		out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(r.who.Node, status.ProtocolBGP))
-		out.Write, out.Patient = !valid, !first && named != r.who.Node
+		out.Write, out.Patient = !valid, deputy > 0 && named != r.who.Node
 		return
 	}
 	out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
 	if plan.ExplainBGP(out.Key, r.who.Node).Code != "" {
 		out.Reason = reason.New(reason.NoSession, "nodes may announce the Service with BGP, but none of them says that a router has it; see BGPSession objects")
 	}
-	out.Write = named == r.who.Node || first && !valid
+	switch {
+	case named == r.who.Node:
+		out.Write = true
+	case !valid:
+		out.Write, out.Deputy = write, deputy
+	}
 }
 
 // bgpWrites returns the status objects about BGP.

@@ -33,8 +33,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/heraldlb/herald/api"
-	"github.com/heraldlb/herald/api/v1alpha1"
-	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/bgp/bfd"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -76,11 +74,11 @@ type speaker struct {
 	metrics    *telemetry.Metrics
 	page       telemetry.PlanPage
 
-	planLoop, reportLoop *kube.Loop
-	reporter             *reporter
-	writer               *kube.Writer
-	tidy                 kube.Tidy
-	planned              atomic.Pointer[planned]
+	planLoop, reportLoop, cleanLoop *kube.Loop
+	reporter                        *reporter
+	writer                          *kube.Writer
+	tidy                            kube.Tidy
+	planned                         atomic.Pointer[planned]
 }
 
 // Run works until ctx ends, then hands everything over to the other speakers
@@ -98,35 +96,42 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 
 func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error) {
 	s := &speaker{opts: o, self: lb.NodeName(o.NodeName), log: log}
-	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Logger: log.With(telemetry.KeyComponent, "plan")})
-	s.reportLoop = kube.NewLoop(kube.LoopOptions{
-		Sync: s.report, Interval: reportInterval, Settle: reportSettle, Logger: log.With(telemetry.KeyComponent, "report"),
-	})
-
-	speakers, err := labels.Parse(o.GossipLabels)
-	if err != nil {
-		return nil, fmt.Errorf("--ml-labels: %w", err)
-	}
-	if o.GossipLabels == "" {
-		speakers = labels.Nothing()
-	}
-	s.cluster, err = kube.New(kube.Options{
-		Config:      cfg,
-		Namespace:   o.Namespace,
-		Kinds:       kube.SpeakerKinds(o.NodeName, speakers),
-		EventSource: api.EventSourceSpeaker,
-		Host:        o.NodeName,
-		UserAgent:   "herald-speaker",
-		Changed:     s.planLoop.Poke,
-		Logger:      log,
-	})
-	if err != nil {
+	if err := s.watch(cfg); err != nil {
 		return nil, err
 	}
 	return s, s.connect()
 }
 
-// connect makes the drivers and what stands on them.
+// watch makes the two loops, and what they read and write.
+func (s *speaker) watch(cfg *rest.Config) error {
+	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Logger: s.log.With(telemetry.KeyComponent, "plan")})
+	s.reportLoop = kube.NewLoop(kube.LoopOptions{
+		Sync: s.report, Interval: reportInterval, Settle: reportSettle, Logger: s.log.With(telemetry.KeyComponent, "report"),
+	})
+
+	s.cleanLoop = kube.NewLoop(kube.LoopOptions{Sync: s.clean, Interval: reportInterval, Logger: s.log.With(telemetry.KeyComponent, "clean")})
+
+	speakers, err := labels.Parse(s.opts.GossipLabels)
+	if err != nil {
+		return fmt.Errorf("--ml-labels: %w", err)
+	}
+	if s.opts.GossipLabels == "" {
+		speakers = labels.Nothing()
+	}
+	s.cluster, err = kube.New(kube.Options{
+		Config:      cfg,
+		Namespace:   s.opts.Namespace,
+		Kinds:       kube.SpeakerKinds(s.opts.NodeName, speakers),
+		EventSource: api.EventSourceSpeaker,
+		Host:        s.opts.NodeName,
+		UserAgent:   "herald-speaker",
+		Changed:     s.planLoop.Poke,
+		Logger:      s.log,
+	})
+	return err
+}
+
+// connect makes the drivers, then what stands on them.
 func (s *speaker) connect() error {
 	key, err := s.opts.gossipKey()
 	if err != nil {
@@ -159,23 +164,28 @@ func (s *speaker) connect() error {
 	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
 	failures := bfdnet.New(bfdnet.Config{Logger: s.log.With(telemetry.KeyComponent, "bfd")})
 	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers, failures}
-
-	s.metrics = telemetry.NewSpeakerMetrics(answers.State)
-	s.metrics.AddBGP(routers.State)
-	s.metrics.AddBFD(func() []bfd.Status { return statusesOf(failures.State()) })
+	s.assemble(devices{messages: members, network: network, answers: answers, routers: routers, failures: failures, excluded: excluded})
 	s.metrics.AddSpeakers(func() (liveness.State, telemetry.Heartbeats) {
 		now := s.heartbeats.State()
 		return now.State, telemetry.Heartbeats(now.Counts)
 	})
+	return nil
+}
+
+// assemble makes what stands on the drivers.
+func (s *speaker) assemble(d devices) {
+	s.metrics = telemetry.NewSpeakerMetrics(d.answers.State)
+	s.metrics.AddBGP(d.routers.State)
+	s.metrics.AddBFD(func() []bfd.Status { return statusesOf(d.failures.State()) })
 	owning := ownership.Config{Self: s.self, BalanceInterval: s.opts.L2BalanceInterval}
-	s.engine = newEngine(owning, answers, members, network, excluded, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "ownership"))
+	s.engine = newEngine(owning, d.answers, d.messages, d.network, d.excluded, s.membersChanged, s.log.With(telemetry.KeyComponent, "ownership"))
 	passwords := newSecrets(s.readSecret)
-	joined := newBFDSide(failures, network, routers.Lost, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bfd"))
-	s.router = newRouter(s.self, routers, passwords, joined, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
+	joined := newBFDSide(d.failures, d.network, d.routers.Lost, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bfd"))
+	s.router = newRouter(s.self, d.routers, passwords, joined, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
 	s.reporter = &reporter{
 		router: s.router,
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
-		engine: s.engine, watcher: answers, links: network, metrics: s.metrics,
+		engine: s.engine, watcher: d.answers, links: d.network, metrics: s.metrics,
 	}
 	s.writer = s.cluster.NewReportWriter(s.metrics.Client, s.log.With(telemetry.KeyComponent, "report"))
 	s.page.HostOnly = true
@@ -186,10 +196,10 @@ func (s *speaker) connect() error {
 		s.planLoop.Run,
 		passwords.run,
 		joined.run,
-		func(ctx context.Context) error { return s.watchConflicts(ctx, answers) },
+		func(ctx context.Context) error { return s.watchConflicts(ctx, d.answers) },
 		s.runReports,
+		s.cleanLoop.Run,
 	}
-	return nil
 }
 
 // run starts everything. The drivers outlive the rest by the moment that the
@@ -264,6 +274,12 @@ func (s *speaker) planOnce(ctx context.Context) error {
 	return nil
 }
 
+// membersChanged is called when owners or members changed.
+func (s *speaker) membersChanged() {
+	s.reportLoop.Poke()
+	s.cleanLoop.Poke()
+}
+
 // readSecret reads a Secret of Herald's own namespace.
 func (s *speaker) readSecret(ctx context.Context, name string) (*corev1.Secret, error) {
 	var obj corev1.Secret
@@ -319,33 +335,13 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 		return 0, ctx.Err()
 	}
 	outcome := s.writer.Apply(ctx, writes) // what failed is logged, and comes up again
+	s.reporter.calm.note(outcome.Done, time.Now())
 	for _, d := range []time.Duration{outcome.Again, s.tidy.After(outcome.Written, time.Now())} {
 		if d > 0 && (again == 0 || d < again) {
 			again = d
 		}
 	}
-	return again, s.cleanUp(ctx)
-}
-
-// cleanUp removes the reports of nodes that died. Their Pods own them, but the
-// API server keeps those Pods until the node is given up, minutes later.
-func (s *speaker) cleanUp(ctx context.Context) error {
-	var errs []error
-	for _, node := range s.reporter.orphans() {
-		var failed error
-		for _, kind := range []snapshot.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}, &v1alpha1.BGPSession{}} {
-			err := s.cluster.Client().DeleteLabelled(ctx, kind, s.opts.Namespace, labels.Set{api.LabelNode: string(node)})
-			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("delete the %T objects of node %s: %w", kind, node, err))
-			}
-		}
-		if failed != nil {
-			errs = append(errs, failed)
-			continue
-		}
-		s.reporter.forget(node)
-	}
-	return errors.Join(errs...)
+	return again, nil
 }
 
 // watchConflicts pokes the report loop when the responder noticed something.

@@ -204,6 +204,32 @@ func TestCachesQuietWrites(t *testing.T) {
 	})
 }
 
+// TestCachesCreatedAndGone: the answer to a creation comes after the news that the
+// object was deleted. It is shown as if it was there, but not for long, and then
+// somebody is told.
+func TestCachesCreatedAndGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, ControllerKinds(), nil)
+		settle()
+		late := testPool("late")
+		late.UID = "late"
+		f.remember(late, true)
+		if diff := cmp.Diff([]string{"late"}, poolNames(t, f)); diff != "" {
+			t.Errorf("pools after the answer (-want +got):\n%s", diff)
+		}
+		pokes := f.pokes.Load()
+		time.Sleep(createdFor)
+		synctest.Wait()
+		if got := f.pokes.Load() - pokes; got != 1 {
+			t.Errorf("%d rounds when it is not shown any more, want 1", got)
+		}
+		if got := poolNames(t, f); len(got) != 0 {
+			t.Errorf("pools %v, want none", got)
+		}
+	})
+}
+
 func TestCachesMissingKindAtStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -71,6 +71,14 @@ func (o *overlay) echo(obj snapshot.Object) bool {
 	return obj.GetResourceVersion() == version
 }
 
+// missing reports whether a created object is still shown without the cache
+// having it.
+func (o *overlay) missing(uid types.UID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.entries[uid].created
+}
+
 // apply returns the cached items with newer ones of the overlay in their
 // place, and forgets what the cache has caught up with.
 func (o *overlay) apply(items []any) []any {
@@ -117,6 +125,15 @@ func (c *Caches) remember(obj snapshot.Object, created bool) {
 		if reflect.TypeOf(s.kind.object) == reflect.TypeOf(obj) {
 			s.kind.strip(obj)
 			s.overlay.put(obj, created)
+			if uid := obj.GetUID(); created {
+				// It may have been deleted before the answer to its creation came:
+				// no event will tell.
+				time.AfterFunc(createdFor, func() {
+					if s.overlay.missing(uid) {
+						c.changed()
+					}
+				})
+			}
 			return
 		}
 	}

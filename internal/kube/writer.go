@@ -113,7 +113,8 @@ func newWriter(c statusClient, remember func(snapshot.Object, bool), events reco
 // Outcome is the result of an Apply.
 type Outcome struct {
 	Written   int
-	Conflicts int // objects that changed meanwhile: no error, the next plan sees the new ones
+	Done      []status.Write // those Written
+	Conflicts int            // objects that changed meanwhile: no error, the next plan sees the new ones
 	Failed    int
 	// Again says when something is left to do; 0 when nothing is.
 	Again time.Duration
@@ -248,6 +249,7 @@ func (w *Writer) judge(due []status.Write, results []error, again time.Duration)
 		switch {
 		case err == nil:
 			out.Written++
+			out.Done = append(out.Done, due[i])
 			w.count(id, "ok")
 			delete(w.waiting, id)
 			if due[i].Minor {

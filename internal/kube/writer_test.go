@@ -153,7 +153,7 @@ func TestWriterConflictIsNoFailure(t *testing.T) {
 		f := testWriter(&fakeAPI{})
 		f.api.setFail("a", conflict)
 		out := f.Apply(t.Context(), []status.Write{write("a"), write("b")})
-		want := Outcome{Written: 1, Conflicts: 1, Again: conflictFirst}
+		want := Outcome{Written: 1, Done: []status.Write{write("b")}, Conflicts: 1, Again: conflictFirst}
 		if diff := cmp.Diff(want, out); diff != "" {
 			t.Errorf("outcome (-want +got):\n%s", diff)
 		}

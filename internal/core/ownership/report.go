@@ -118,7 +118,7 @@ func (m *Machine) PeerHardware() []MAC {
 }
 
 // FirstLive is the first living node in hash order for a subject, such as the
-// key of a Service: the one to write what only one may write when there is no
+// key of a Service: the one to write what only one need write when there is no
 // owner.
 func (m *Machine) FirstLive(subject string) lb.NodeName {
 	first := m.cfg.Self
@@ -128,6 +128,18 @@ func (m *Machine) FirstLive(subject string) lb.NodeName {
 		}
 	}
 	return first
+}
+
+// LiveBefore is how many living nodes come before this one in hash order for a
+// subject: 0 on the FirstLive.
+func (m *Machine) LiveBefore(subject string) int {
+	count := 0
+	for name, n := range m.nodes {
+		if n.alive && name != m.cfg.Self && before(name, m.cfg.Self, subject) {
+			count++
+		}
+	}
+	return count
 }
 
 // Live lists the nodes whose speakers are heard, including this one, by name.

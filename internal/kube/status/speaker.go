@@ -33,9 +33,13 @@ type ServiceReport struct {
 	Key lb.ServiceKey
 	// Reason is the state of affairs: who announces, or why nobody does.
 	Reason reason.Reason
-	// Write is set on the one speaker that writes the condition: the owner, or
-	// the first live one when there is no owner.
+	// Write is set on the speaker that writes the condition: the owner, or the
+	// first live one when there is no owner, and its deputies.
 	Write bool
+	// Deputy is 0 on the speaker whose turn it is, and else how many come before
+	// this one. A deputy gives them time, and leaves their words alone: it writes
+	// only what is another state of affairs.
+	Deputy int
 	// Patient is set when another speaker is likely to write the same: it is
 	// given time to do so.
 	Patient bool
@@ -62,7 +66,7 @@ func SpeakerReports(who Speaker, objs snapshot.Objects, reports []ServiceReport,
 	var out []Write
 	for _, r := range reports {
 		if svc := services[r.Key]; r.Write && svc != nil && svc.DeletionTimestamp == nil {
-			if w, ok := announced(svc, r.Reason, now); ok {
+			if w, ok := announced(svc, &r, now); ok {
 				out = append(out, w)
 			}
 		}
@@ -71,8 +75,12 @@ func SpeakerReports(who Speaker, objs snapshot.Objects, reports []ServiceReport,
 }
 
 // announced returns the write for the condition heraldlb.io/Announced.
-func announced(svc *corev1.Service, r reason.Reason, now time.Time) (Write, bool) {
+func announced(svc *corev1.Service, report *ServiceReport, now time.Time) (Write, bool) {
+	r := report.Reason
 	have := find(svc.Status.Conditions, api.ConditionAnnounced)
+	if report.Deputy > 0 && have != nil && have.Status == conditionStatus(r.Good()) && have.Reason == string(r.Code) {
+		return Write{}, false
+	}
 	if have == nil && r.Code == reason.NoAddress {
 		return Write{}, false // the condition heraldlb.io/Allocated says it already
 	}

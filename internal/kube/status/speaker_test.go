@@ -72,6 +72,10 @@ func TestSpeakerCondition(t *testing.T) {
 			status.ServiceReport{Reason: reason.New(reason.NoAddress, "none"), Write: true}, "", now, ""},
 		{"the same failure in other words is no news", []metav1.Condition{announced("False", noAdvertisement)},
 			status.ServiceReport{Reason: reason.New(reason.NoAdvertisement, "nothing covers pool %q", "b"), Write: true}, "False", earlier, ""},
+		{"a deputy leaves other words alone", []metav1.Condition{announced("False", noAdvertisement)},
+			status.ServiceReport{Reason: reason.New(reason.NoAdvertisement, "nothing covers pool %q", "b"), Write: true, Deputy: 1}, "", now, ""},
+		{"a deputy corrects another reason", []metav1.Condition{announced("False", noAdvertisement)},
+			status.ServiceReport{Reason: noEndpoints, Write: true, Deputy: 1}, "False", earlier, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
