@@ -128,8 +128,9 @@ func (s *secrets) readAll(ctx context.Context) time.Duration {
 	return again
 }
 
-// readOne reads a Secret. While the API server does not answer, what was read
-// before stands, and ok is false.
+// readOne reads a Secret. While the API server does not answer, or does not
+// know our rights (it starts, or the Role is made anew), what was read before
+// stands, and ok is false.
 func (s *secrets) readOne(ctx context.Context, name string) (found secret, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -137,7 +138,7 @@ func (s *secrets) readOne(ctx context.Context, name string) (found secret, ok bo
 	switch {
 	case apierrors.IsNotFound(err):
 		return secret{problem: fmt.Sprintf("the Secret %q with the password does not exist: create it in Herald's namespace, of type %s", name, corev1.SecretTypeBasicAuth)}, true
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && !s.hasPassword(name):
 		return secret{problem: fmt.Sprintf("the speaker is not allowed to read the Secret %q: check its Role", name)}, true
 	case err != nil:
 		s.mu.Lock()
@@ -148,6 +149,12 @@ func (s *secrets) readOne(ctx context.Context, name string) (found secret, ok bo
 		return secret{problem: fmt.Sprintf("the Secret %q with the password cannot be read now: the API server does not answer", name)}, false
 	}
 	return judgeSecret(obj), true
+}
+
+func (s *secrets) hasPassword(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[name].password != ""
 }
 
 func judgeSecret(obj *corev1.Secret) secret {

@@ -67,8 +67,12 @@ func TestSecrets(t *testing.T) {
 		if store.reads != 0 {
 			t.Errorf("%d reads, though no peer names a Secret", store.reads)
 		}
+		forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "tor", nil)
+		store.err = forbidden
 		s.want([]string{"tor"})
-		expect(0, "", "does not exist")
+		expect(0, "", "not allowed to read")
+		store.err = nil
+		expect(secretsRetry, "", "does not exist")
 		store.put(corev1.SecretTypeOpaque, "password", "x")
 		expect(secretsRetry, "", "must be of type kubernetes.io/basic-auth")
 		store.put(corev1.SecretTypeBasicAuth, "passphrase", "x")
@@ -81,6 +85,8 @@ func TestSecrets(t *testing.T) {
 		<-s.changed
 		store.err = errors.New("connection refused")
 		expect(time.Minute, "two", "") // what was read stands
+		store.err = forbidden
+		expect(time.Minute, "two", "")
 		store.err = nil
 		store.secret = nil
 		expect(time.Minute, "", "does not exist")

@@ -21,6 +21,11 @@ const (
 	RestartTime = 120 * time.Second
 	// minHold is the shortest hold time (RFC 4271, section 4.2).
 	minHold = 3 * time.Second
+	// late is by how much Tick may come late. If it is more, this process was
+	// stopped or had no processor, and what the router sent meanwhile may be
+	// unread: grace is how long it gets to be read.
+	late  = 200 * time.Millisecond
+	grace = time.Second
 )
 
 // Config is what a Machine is made from.
@@ -45,6 +50,7 @@ type Machine struct {
 	hold      time.Duration // negotiated; 0: none
 	keepalive time.Duration
 	heardBy   time.Time // something must have been heard by then; zero: no limit
+	graced    bool      // heardBy was put off since the router was heard last
 	sendAt    time.Time // the next KEEPALIVE; zero: none
 	queue     []Message // to be sent before routes
 	end       *End
@@ -175,8 +181,11 @@ func (m *Machine) Tick(now time.Time) {
 		return
 	}
 	if !m.heardBy.IsZero() && !now.Before(m.heardBy) {
-		m.silent()
-		return
+		if m.graced || now.Sub(m.heardBy) < late {
+			m.silent()
+			return
+		}
+		m.graced, m.heardBy = true, now.Add(grace)
 	}
 	if !m.sendAt.IsZero() && !now.Before(m.sendAt) {
 		m.queue = append(m.queue, Keepalive{})
@@ -235,7 +244,7 @@ func (m *Machine) open(o Open, now time.Time) {
 	if m.keepalive > 0 {
 		m.sendAt = now.Add(m.keepalive)
 	}
-	m.heardBy = now.Add(m.patience())
+	m.heardBy, m.graced = now.Add(m.patience()), false
 }
 
 // pace works out the interval of KEEPALIVEs: as configured, but never longer
@@ -302,7 +311,7 @@ func (m *Machine) establish(now time.Time) {
 }
 
 func (m *Machine) heard(now time.Time) {
-	m.heardBy = time.Time{}
+	m.heardBy, m.graced = time.Time{}, false
 	if m.hold > 0 {
 		m.heardBy = now.Add(m.hold)
 	}

@@ -112,6 +112,37 @@ func TestMachineTimers(t *testing.T) {
 	}
 }
 
+// TestMachineThatWasStopped does not blame the router: what it sent meanwhile
+// has yet to be read. But it is asked for once only.
+func TestMachineThatWasStopped(t *testing.T) {
+	t.Parallel()
+	m, _ := up(t, config(), peerOpen())
+	awake := begin.Add(30*time.Second + time.Minute)
+	m.Tick(awake)
+	r := m.Ready()
+	if r.End != nil {
+		t.Fatalf("ended at once: %+v", r.End)
+	}
+	if diff := cmp.Diff([]bgp.Message{bgp.Keepalive{}}, r.Send); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	m.Receive(bgp.Keepalive{}, awake.Add(100*time.Millisecond)) // it was in the socket
+	m.Tick(awake.Add(2 * time.Second))
+	if r := m.Ready(); r.End != nil {
+		t.Fatalf("ended although the router was heard: %+v", r.End)
+	}
+
+	asleep := awake.Add(5 * time.Minute)
+	m.Tick(asleep)
+	if m.Ready().End != nil {
+		t.Fatal("ended at once the second time")
+	}
+	m.Tick(asleep.Add(10 * time.Second)) // late again, and nothing was heard
+	if end := m.Ready().End; end == nil || !strings.Contains(end.Text, "hold time of 30s") {
+		t.Errorf("end %+v, want the hold time to be over", end)
+	}
+}
+
 func TestMachineChangesTimersInPlace(t *testing.T) {
 	t.Parallel()
 	m, _ := up(t, config(), peerOpen())
@@ -223,7 +254,9 @@ func TestMachineStates(t *testing.T) {
 		}
 		m.Receive(bgp.Keepalive{}, begin) // too late: nothing happens
 		m = inState(t, s)
-		m.Tick(begin.Add(time.Hour))
+		for range 10 { // KEEPALIVEs come before the end
+			m.Tick(m.Next())
+		}
 		if end := m.Ready().End; end == nil || end.Send == nil || end.Send.Code != 4 {
 			t.Errorf("silence in %s: %+v, want NOTIFICATION 4", s, end)
 		}
