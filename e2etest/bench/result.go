@@ -55,6 +55,7 @@ func Targets() []Target {
 		{"bgp_dead_node_max_ms", 600},
 		{"bgp_announce_p99_ms", 150},
 		{"bgp_burst_ratio_500", 1.10},
+		{"bgp_full_table_10k_ms", 5000},
 		{"bgp_drain_failed_connections", 0},
 		{"bgp_upgrade_failed_connections", 0},
 		{"bgp_session_resets_under_churn", 0},

@@ -66,12 +66,16 @@ func tenThousand(ctx context.Context, o Options) ([]Result, error) {
 	return append(rs, more...), err
 }
 
-// manyServed makes node1 the owner of all addresses. One Pod is enough for an address to be announced.
-const manyServed = `
+// manyByL2 makes node1 the owner of all addresses.
+const manyByL2 = `
 ---
 apiVersion: metallb.io/v1beta1
 kind: L2Advertisement
 metadata: {name: load, namespace: %[1]s}
+`
+
+// manyServer is one Pod, which is enough for an address to be announced.
+const manyServer = `
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -85,15 +89,19 @@ spec:
       containers: [{name: server, image: example/server}]
 `
 
-// tenThousandAddresses measures one speaker that answers for 10,000 addresses. kube-proxy is stopped, as above: nothing is sent
-// to the addresses.
+// tenThousandAddresses measures one speaker that answers for 10,000 addresses, and then announces them to a router instead.
+// kube-proxy is stopped, as above: nothing is sent to the addresses.
 func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
-	c, err := up(ctx, o, lab.Options{Nodes: 1, Subnet: netip.MustParsePrefix("10.60.0.0/16")})
+	c, err := up(ctx, o, lab.Options{Nodes: 1, Subnet: netip.MustParsePrefix("10.60.0.0/16"), Routers: []lab.Router{{Name: bgpRouter, Daemon: "frr", Config: manyRouter}}})
 	if err != nil {
 		return nil, err
 	}
 	defer c.down(ctx)
-	if err := c.apply(ctx, fmt.Sprintf(manyManifests+manyServed, o.Namespace)); err != nil {
+	manifests := manyManifests + manyServer
+	if o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k") {
+		manifests += manyByL2
+	}
+	if err := c.apply(ctx, fmt.Sprintf(manifests, o.Namespace)); err != nil {
 		return nil, err
 	}
 	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
@@ -113,6 +121,7 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 			mb, err := resident(ctx, c.Lab, programs(o)["speaker"])
 			return []Result{{"speaker_rss_mb_10k", mb, "MB"}}, err
 		}},
+		{o.wantsAny("bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"), fullTable},
 	})
 }
 

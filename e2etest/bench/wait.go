@@ -28,6 +28,10 @@ func answered(ctx context.Context, s *probe.Session) error {
 
 // wait polls until try succeeds.
 func wait(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
+	return waitEvery(ctx, 200*time.Millisecond, limit, try)
+}
+
+func waitEvery(ctx context.Context, pause, limit time.Duration, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
@@ -35,7 +39,7 @@ func wait(ctx context.Context, limit time.Duration, try func(context.Context) er
 		if err == nil {
 			return nil
 		}
-		if sleep(ctx, 200*time.Millisecond) != nil {
+		if sleep(ctx, pause) != nil {
 			return fmt.Errorf("not within %v: %w", limit, err)
 		}
 	}
