@@ -5,11 +5,15 @@ package bgpinterop
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,15 +99,15 @@ func sessionAt(name string, at netip.AddrPort, routes ...bgp.Route) bgp.Session 
 	return s
 }
 
-// TestHostileRouters: whatever a router does, the speaker stays up, says what is
-// wrong with that router, and the session with another router does not notice.
-func TestHostileRouters(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name  string
-		serve func(c *net.TCPConn)
-		want  string // part of the error; empty: it is established
-	}{
+// hostile is a router that does what it should not.
+type hostile struct {
+	name  string
+	serve func(c *net.TCPConn)
+	want  string // part of the error; empty: it is established
+}
+
+func hostiles() []hostile {
+	return []hostile{
 		{"closes at once", func(*net.TCPConn) {}, "closed it at once"},
 		{"says nothing that is BGP", func(c *net.TCPConn) { _, _ = c.Write(bytes.Repeat([]byte("hello"), 100)); _ = skip(c, 3) }, "not BGP"},
 		{"too long a message", func(c *net.TCPConn) {
@@ -145,8 +149,26 @@ func TestHostileRouters(t *testing.T) {
 			_, _ = c.Write(message(3, append([]byte{6, 2, 11}, "maintenance"...)))
 		}, `shut the session down and says: "maintenance"`},
 		{"says our AS is wrong", func(c *net.TCPConn) { _, _ = c.Write(message(3, []byte{2, 2, 0xfc, 0x01})) }, "router says our AS 64512 is wrong, it expects 64513"},
+		{"random UPDATEs", func(c *net.TCPConn) {
+			_ = shake(c, 90)
+			r := rand.New(rand.NewPCG(1, 2))
+			for range 2000 {
+				body := make([]byte, 4+r.IntN(4000))
+				for i := range body {
+					body[i] = byte(r.Uint32())
+				}
+				_, _ = c.Write(message(2, body))
+			}
+			_, _ = io.Copy(io.Discard, c)
+		}, ""},
 	}
-	for _, tt := range tests {
+}
+
+// TestHostileRouters: whatever a router does, the speaker stays up, says what is
+// wrong with that router, and the session with another router does not notice.
+func TestHostileRouters(t *testing.T) {
+	t.Parallel()
+	for _, tt := range hostiles() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			good := listen(t, func(c *net.TCPConn) { _ = shake(c, 90); _, _ = io.Copy(io.Discard, c) })
@@ -171,24 +193,63 @@ func TestHostileRouters(t *testing.T) {
 	}
 }
 
+// TestHostileTogether: all of them at once cost no memory, none is asked over
+// and over, and the one router that behaves notices nothing. It runs alone: it
+// measures the heap.
+func TestHostileTogether(t *testing.T) { //nolint:paralleltest // measures the memory of the process
+	good := listen(t, func(c *net.TCPConn) { _ = shake(c, 90); _, _ = io.Copy(io.Discard, c) })
+	list := []bgp.Session{sessionAt("good", good, route("198.51.100.1/32"))}
+	var attempts [64]atomic.Int64
+	bad := append(hostiles(),
+		hostile{"a million routes", millionRoutes, ""},
+		hostile{"never says anything", func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) }, ""},
+		hostile{"OPEN and then nothing", func(c *net.TCPConn) { _, _ = c.Write(open(90)); _, _ = io.Copy(io.Discard, c) }, ""},
+		hostile{"does not read", func(c *net.TCPConn) { _ = shake(c, 90); time.Sleep(6 * time.Second) }, ""},
+	)
+	for i, h := range bad {
+		at := listen(t, func(c *net.TCPConn) { attempts[i].Add(1); h.serve(c) })
+		list = append(list, sessionAt(fmt.Sprintf("%02d", i), at, route("198.51.100.1/32")))
+	}
+	slices.SortFunc(list, func(a, b bgp.Session) int { return strings.Compare(a.Peer, b.Peer) })
+	before := heap()
+	d := speak(t)
+	d.Set(wanted(list...))
+	awaitState(t, d, "good", 15*time.Second, established)
+	time.Sleep(5 * time.Second)
+	if grown := int64(heap()) - int64(before); grown > 10<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	} else {
+		t.Logf("the heap grew by %d kB with %d hostile routers", grown/1024, len(bad))
+	}
+	if s := stateOf(d, "good"); !established(s) || s.Counters.OpensSent != 1 {
+		t.Errorf("the session with the good router is %+v", s)
+	}
+	for i, h := range bad {
+		// At once, then after 0.5, 1, 2 s, less a quarter.
+		if n := attempts[i].Load(); n < 1 || n > 5 {
+			t.Errorf("%s: %d connections in 5 s", h.name, n)
+		}
+	}
+}
+
+func millionRoutes(c *net.TCPConn) {
+	_ = shake(c, 90)
+	for n := range 1000 { // 1,000 messages of 1,000 prefixes
+		body := []byte{0, 0, 0, 20, 0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0x58, 0x40, 3, 4, 10, 9, 9, 1}
+		for p := range 1000 {
+			body = append(body, 24, byte(1+n>>8), byte(n), byte(p))
+		}
+		if _, err := c.Write(message(2, body)); err != nil {
+			return
+		}
+	}
+	_, _ = io.Copy(io.Discard, c)
+}
+
 // TestMillionRoutes: a router that sends a full table costs no memory. It runs
 // alone: it measures the heap.
 func TestMillionRoutes(t *testing.T) { //nolint:paralleltest // measures the memory of the process
-	at := listen(t, func(c *net.TCPConn) {
-		_ = shake(c, 90)
-		var batch []byte
-		for n := range 1000 { // 1,000 messages of 1,000 prefixes
-			body := []byte{0, 0, 0, 20, 0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0x58, 0x40, 3, 4, 10, 9, 9, 1}
-			for p := range 1000 {
-				body = append(body, 24, byte(1+n>>8), byte(n), byte(p))
-			}
-			batch = append(batch[:0], message(2, body)...)
-			if _, err := c.Write(batch); err != nil {
-				return
-			}
-		}
-		_, _ = io.Copy(io.Discard, c)
-	})
+	at := listen(t, millionRoutes)
 	before := heap()
 	d := speak(t)
 	d.Set(wanted(sessionAt("bad", at)))
