@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TCP opens a new connection to one address again and again, each independent of the others, and keeps when it was
-// accepted. A Service's address accepts nothing by itself: who accepts is a Pod behind it.
+// TCP opens a new connection to one address, or to several in turn, again and again, each independent of the others, and keeps when it
+// was accepted. A Service's address accepts nothing by itself: who accepts is a Pod behind it.
 type TCP struct {
-	target  netip.AddrPort
+	targets []netip.AddrPort
 	every   time.Duration
 	timeout time.Duration
 	do      func(func() error) error
@@ -37,8 +37,8 @@ const patience = 500 * time.Millisecond
 
 // NewTCP returns a prober that opens a connection every so often. do runs a function on a thread of the
 // network namespace to probe from.
-func NewTCP(target netip.AddrPort, every time.Duration, do func(func() error) error) *TCP {
-	return &TCP{target: target, every: every, timeout: patience, do: do}
+func NewTCP(target netip.AddrPort, every time.Duration, do func(func() error) error, more ...netip.AddrPort) *TCP {
+	return &TCP{targets: append([]netip.AddrPort{target}, more...), every: every, timeout: patience, do: do}
 }
 
 // Answers returns when connections were accepted so far.
@@ -100,11 +100,12 @@ func later(a, b time.Time) time.Time {
 }
 
 func (p *TCP) begin(ep int, open map[int]time.Time, now time.Time) error {
+	target := p.targets[p.tried%len(p.targets)] // only this goroutine changes tried
 	family := unix.AF_INET6
-	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(p.target.Port()), Addr: p.target.Addr().As16()}
-	if p.target.Addr().Is4() {
+	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(target.Port()), Addr: target.Addr().As16()}
+	if target.Addr().Is4() {
 		family = unix.AF_INET
-		to = &unix.SockaddrInet4{Port: int(p.target.Port()), Addr: p.target.Addr().As4()}
+		to = &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -204,8 +205,8 @@ func (s *Session) WaitAnswers(ctx context.Context, n int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: of %d connections %d were accepted and %d refused: %w",
-				s.tcp.target, tried, accepted, refused, ctx.Err())
+			return fmt.Errorf("%v: of %d connections %d were accepted and %d refused: %w",
+				s.tcp.targets, tried, accepted, refused, ctx.Err())
 		case err := <-s.done:
 			s.done <- err
 			return fmt.Errorf("the prober ended early: %w", err)

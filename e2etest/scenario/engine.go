@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/heraldlb/herald/e2etest/probe"
 )
 
 // Options say how to run scenarios.
@@ -83,6 +85,7 @@ func setUp(ctx context.Context, env *testscript.Env, o Options) error {
 		timer:  time.AfterFunc(o.Limit, func() { cancel(fmt.Errorf("the scenario took longer than %v", o.Limit)) }),
 		dir:    filepath.Join(o.Artefacts, name),
 		labs:   map[string]*running{},
+		held:   map[string]*probe.Held{},
 		begun:  time.Now(),
 		limit:  defaultOverlap,
 	}
@@ -155,7 +158,7 @@ func Commands(w io.Writer) {
 func commands() map[string]command {
 	all := map[string]command{}
 	for _, group := range []map[string]command{
-		labCommands(), kubeCommands(), waitCommands(), hostCommands(), measureCommands(), serviceCommands(),
+		labCommands(), kubeCommands(), waitCommands(), hostCommands(), measureCommands(), heldCommands(), serviceCommands(), eventCommands(),
 	} {
 		maps.Copy(all, group)
 	}

@@ -17,8 +17,8 @@ import (
 func measureCommands() map[string]command {
 	return map[string]command{
 		"measure": {
-			usage: "[-from WHERE] [-every TIME] ADDRESS:PORT",
-			help:  "From now on, open a new connection to that address every TIME (5ms), from client1, and wait for the first ones to be accepted.",
+			usage: "[-from WHERE] [-every TIME] ADDRESS:PORT...",
+			help:  "From now on, open a new connection to that address, or to the next of them, every TIME (5ms), from client1, and wait for the first ones to be accepted.",
 			run:   measure,
 		},
 		"answered": {
@@ -41,7 +41,7 @@ const (
 
 func measure(ctx context.Context, s *session, args []string) (string, error) {
 	f, rest, err := flags(args, "from", "every")
-	if err != nil || len(rest) != 1 {
+	if err != nil || len(rest) == 0 {
 		return "", errors.Join(err, fmt.Errorf("want ADDRESS:PORT, got %q", rest))
 	}
 	r, err := s.here()
@@ -51,9 +51,13 @@ func measure(ctx context.Context, s *session, args []string) (string, error) {
 	if s.measured != nil {
 		return "", errors.New("measure is running already: end it with gap")
 	}
-	target, err := netip.ParseAddrPort(rest[0])
-	if err != nil {
-		return "", fmt.Errorf("target: %w", err)
+	var targets []netip.AddrPort
+	for _, text := range rest {
+		target, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return "", fmt.Errorf("target: %w", err)
+		}
+		targets = append(targets, target)
 	}
 	every := measureEvery
 	if v, ok := f["every"]; ok {
@@ -62,7 +66,7 @@ func measure(ctx context.Context, s *session, args []string) (string, error) {
 		}
 	}
 	from := cmp.Or(f["from"], "client1")
-	s.measured = probe.Start(s.ctx, probe.NewTCP(target, every, func(fn func() error) error { return r.lab.Do(from, fn) }))
+	s.measured = probe.Start(s.ctx, probe.NewTCP(targets[0], every, func(fn func() error) error { return r.lab.Do(from, fn) }, targets[1:]...))
 	return "", s.waitAnswers(ctx, defaultWait, firstAnswers)
 }
 

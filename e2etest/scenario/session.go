@@ -41,6 +41,7 @@ type session struct {
 	current *running
 
 	measured *probe.Session
+	held     map[string]*probe.Held // by name
 	creating chan error
 
 	// limit is the longest overlap of two owners that is allowed; expected means that there must be a longer one.
@@ -213,6 +214,9 @@ func (s *session) finish(t testscript.T) {
 	s.timer.Stop()
 	if s.measured != nil {
 		_ = s.measured.Stop()
+	}
+	for _, h := range s.held {
+		h.Close()
 	}
 	verdicts := s.verdict()
 	failed := failedSoFar(t) || len(verdicts) > 0

@@ -72,7 +72,8 @@ func serveHTTP(ctx context.Context, who, port string) error {
 			fmt.Fprint(w, answer(who, r.RemoteAddr, port))
 		}),
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+port)
+	// No keep-alive: a connection on which nobody asks is to be idle, as those of many servers are.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", ":"+port)
 	if err != nil {
 		return err
 	}
