@@ -210,7 +210,7 @@ func (c *controllers) remembers(t *testing.T, first *replica) {
 	c.shows(t, "bank", "other", "192.0.2.12")
 	c.must(t, c.kube.CoreV1().Services("bank").Delete(t.Context(), "other", metav1.DeleteOptions{}))
 	eventually(t, "what it had is stored", func(ctx context.Context) error {
-		m, err := c.kube.CoreV1().ConfigMaps(herald).Get(ctx, "herald-allocations", metav1.GetOptions{})
+		m, err := c.kube.CoreV1().ConfigMaps(herald).Get(ctx, "herald-remembered", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}

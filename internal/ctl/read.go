@@ -177,20 +177,26 @@ func (r *reader) memories() {
 		return
 	}
 	c := r.cluster
-	data, err := r.get.Get(r.ctx, pathCore+"/namespaces/"+c.Namespace+"/configmaps/"+journal.Name, nil)
+	data, err := r.get.Get(r.ctx, pathCore+"/namespaces/"+c.Namespace+"/configmaps/"+journal.MemoryName, nil)
 	var stored corev1.ConfigMap
 	switch {
 	case err == nil:
 		err = json.Unmarshal(data, &stored)
 	case apierrors.IsNotFound(err):
-		return // no controller has led so far
+		return // nothing has been remembered so far
 	case apierrors.IsForbidden(err):
-		r.note("The ConfigMap %s in namespace %s may not be read, so what is said here does not count with addresses that deleted Services get back.", journal.Name, c.Namespace)
+		r.note("The ConfigMap %s in namespace %s may not be read, so what is said here does not count with addresses that deleted Services get back.", journal.MemoryName, c.Namespace)
 		return
 	}
-	r.fail("ConfigMap "+journal.Name, err)
+	r.fail("ConfigMap "+journal.MemoryName, err)
+	// What has ended, or been given back, stays stored until there is something
+	// new to remember. The controller does not count with it.
+	back := map[lb.ServiceKey]bool{}
+	for _, s := range c.Services {
+		back[lb.ServiceKey{Namespace: s.Namespace, Name: s.Name}] = len(s.Status.LoadBalancer.Ingress) > 0
+	}
 	for _, m := range journal.Memos(&stored) {
-		if m.Until.After(c.Taken.Time) {
+		if m.Until.After(c.Taken.Time) && !back[m.Key] {
 			c.Remembered = append(c.Remembered, Memory{m.Key.Namespace, m.Key.Name, m.Addresses, metav1.NewTime(m.Until)})
 		}
 	}

@@ -53,7 +53,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop, annotations: {note: hunter2, metallb.io/address-pool: main}}
 spec: {type: LoadBalancer, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: hunter2, port: 80}]}
-status: {conditions: [{type: example.com/Other, status: "True", reason: R, message: hunter2}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.3}]}, conditions: [{type: example.com/Other, status: "True", reason: R, message: hunter2}]}
 ---
 apiVersion: v1
 kind: Node
@@ -66,7 +66,7 @@ metadata: {name: shop, annotations: {note: hunter2}}
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: herald-allocations, namespace: metallb-system, annotations: {note: hunter2}}
+metadata: {name: herald-remembered, namespace: metallb-system, annotations: {note: hunter2}}
 data:
   holder: hunter2
   writes: hunter2
@@ -74,6 +74,7 @@ data:
     2026-03-01T12:05:00Z shop/mail 192.0.2.9,2001:db8::9
     2026-03-01T12:06:00Z bank/vault 192.0.2.8
     2026-03-01T11:59:00Z shop/ended 192.0.2.7
+    2026-03-01T12:06:00Z shop/web 192.0.2.4
     hunter2
 ---
 apiVersion: v1
@@ -180,7 +181,7 @@ func TestReadErrors(t *testing.T) {
 		{"Pods forbidden", "pods", apierrors.NewForbidden(resource("pods"), "", nil), "", "may not be listed"},
 		{"reservations forbidden", "ipreservations", apierrors.NewForbidden(resource("ipreservations"), "", nil), "", "does not count with reserved addresses"},
 		{"memory forbidden", "configmaps", apierrors.NewForbidden(resource("configmaps"), "", nil), "", "does not count with addresses that deleted Services get back"},
-		{"memory broken", "configmaps", errors.New("connection refused"), "read ConfigMap herald-allocations: connection refused", ""},
+		{"memory broken", "configmaps", errors.New("connection refused"), "read ConfigMap herald-remembered: connection refused", ""},
 		{"reservations not installed", "ipreservations", apierrors.NewNotFound(resource("ipreservations"), ""), "", "ipreservations.heraldlb.io is not installed"},
 		{"kind not installed", "bfdprofiles", apierrors.NewNotFound(resource("bfdprofiles"), ""), "", "bfdprofiles.metallb.io is not installed"},
 	} {

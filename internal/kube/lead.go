@@ -22,6 +22,7 @@ import (
 // What a Writer does so that no address is ever on two Services:
 //
 //	record    before a round's writes: name those that move addresses
+//	store     beside them: what the leader wants to remember
 //	answered  after each: it is over, or nobody knows
 //	Settle    before the next plan: look at the Services where nobody knows
 //	Underway  what the plan has to count with: it may happen yet
@@ -61,6 +62,33 @@ func (w *Writer) record(ctx context.Context, due []status.Write) (may []status.W
 		w.noJournal = wait{until: time.Now().Add(delay), failures: w.noJournal.failures + 1}
 		w.log.Error("cannot record what is about to be given; no address is given until that works", telemetry.KeyError, err)
 		return unmoving(due), delay, err
+	}
+}
+
+// store keeps what the leader wants to remember. Nothing waits for it but the
+// end of the round; without it, addresses are given nevertheless.
+func (w *Writer) store(ctx context.Context) (again time.Duration, err error) {
+	if w.journal == nil {
+		return 0, nil
+	}
+	if left := time.Until(w.noMemory.until); left > 0 {
+		return left, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	switch err := w.journal.Store(ctx); {
+	case err == nil:
+		w.noMemory = wait{}
+		return 0, nil
+	case errors.Is(err, journal.ErrLost):
+		return 0, err
+	default:
+		delay := min(retryFirst<<min(w.noMemory.failures, 20), retryMax)
+		if w.noMemory.failures == 0 {
+			w.log.Error("cannot store what Services had that are gone; a controller that starts anew will not know", telemetry.KeyError, err)
+		}
+		w.noMemory = wait{until: time.Now().Add(delay), failures: w.noMemory.failures + 1}
+		return delay, nil
 	}
 }
 
@@ -137,9 +165,6 @@ func (w *Writer) Settle(ctx context.Context) error {
 // before it may have under way is Underway from then on. It may be called again
 // after an error, and after success does nothing.
 func (w *Writer) TakeOver(ctx context.Context) error {
-	if w.journal.Taken() {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	return w.journal.Take(ctx)

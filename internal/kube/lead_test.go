@@ -27,17 +27,24 @@ import (
 	"github.com/heraldlb/herald/internal/kube/status"
 )
 
-// fakeMap is the API server's ConfigMap of the journal.
+// fakeMap is the API server's ConfigMap of the journal, and what was stored in
+// the other one.
 type fakeMap struct {
 	mu       sync.Mutex // guards the rest
 	have     *corev1.ConfigMap
 	err      error // of the next updates
 	requests int
+
+	stored   string
+	storeErr error // of the next ones
 }
 
-func (f *fakeMap) Get(_ context.Context, _ types.NamespacedName, obj snapshot.Object) error {
+func (f *fakeMap) Get(_ context.Context, name types.NamespacedName, obj snapshot.Object) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name.Name == journal.MemoryName {
+		return apierrors.NewNotFound(schema.GroupResource{}, "")
+	}
 	if f.have == nil {
 		return apierrors.NewNotFound(schema.GroupResource{}, "")
 	}
@@ -50,6 +57,12 @@ func (f *fakeMap) Create(ctx context.Context, obj snapshot.Object) error { retur
 func (f *fakeMap) Update(_ context.Context, obj snapshot.Object) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if obj.GetName() == journal.MemoryName {
+		if f.storeErr == nil {
+			f.stored = obj.(*corev1.ConfigMap).Data["remembered"]
+		}
+		return f.storeErr
+	}
 	f.requests++
 	if f.err != nil {
 		return f.err
@@ -140,6 +153,30 @@ func TestWriterWithoutAJournalGivesNothing(t *testing.T) {
 		out = f.Apply(t.Context(), all)
 		if got := f.api.take(); !errors.Is(out.Err, journal.ErrLost) || got != nil {
 			t.Errorf("outcome %+v, requests %v, want none and ErrLost", out, got)
+		}
+	})
+}
+
+// TestWriterStoresWhatIsRemembered: beside the writes, which do not fail with it.
+func TestWriterStoresWhatIsRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := &fakeMap{storeErr: errors.New("unavailable")}
+		f := leader(t, &fakeAPI{}, m)
+		if err := f.journal.SetRemembered("shop/gone 192.0.2.9"); err != nil {
+			t.Fatal(err)
+		}
+		out := f.Apply(t.Context(), []status.Write{gift("a")})
+		if out.Err != nil || out.Written != 1 || out.Again != retryFirst {
+			t.Errorf("%+v, want one write, and another round in %v", out, retryFirst)
+		}
+		m.storeErr = nil
+		if out := f.Apply(t.Context(), nil); m.stored != "" || out.Again != retryFirst {
+			t.Errorf("tried again at once: %+v", out)
+		}
+		time.Sleep(retryFirst)
+		if out := f.Apply(t.Context(), nil); m.stored != "shop/gone 192.0.2.9" || out.Again != 0 || out.Err != nil {
+			t.Errorf("%+v, stored %q", out, m.stored)
 		}
 	})
 }

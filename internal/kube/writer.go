@@ -72,8 +72,8 @@ type Writer struct {
 	journal  *journal.Journal // nil: no write moves addresses
 
 	waiting map[objectID]wait
-	// noJournal says when the journal may be tried again.
-	noJournal wait
+	// noJournal and noMemory say when the journal may be tried again.
+	noJournal, noMemory wait
 }
 
 type objectID struct {
@@ -143,6 +143,9 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 	results := make([]error, len(due))
 	next := make(chan int)
 	var wg sync.WaitGroup
+	var stored time.Duration
+	var lost error
+	wg.Go(func() { stored, lost = w.store(ctx) })
 	for range min(w.parallel, len(due)) {
 		wg.Go(func() {
 			for i := range next {
@@ -159,9 +162,12 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 	}
 	close(next)
 	wg.Wait()
-	out := w.judge(due, results, again)
+	out := w.judge(due, results, sooner(again, stored))
 	if out.Err == nil {
 		out.Err = err
+	}
+	if lost != nil {
+		out.Err = lost
 	}
 	return out
 }

@@ -24,8 +24,9 @@
 // One request for each round that changes addresses is all that it costs. A
 // settled cluster writes nothing.
 //
-// Beside the writes, the ConfigMap has room for what the leader wants to
-// remember from one term to the next; see SetRemembered.
+// A second ConfigMap (MemoryName) holds what the leader wants to remember from
+// one term to the next; see SetRemembered. It may be long, and the journal is
+// written each time that an address is given.
 package journal
 
 import (
@@ -49,18 +50,13 @@ const Name = "herald-allocations"
 
 // What the ConfigMap holds.
 const (
-	keyHolder     = "holder"
-	keyWrites     = "writes"
-	keyRemembered = "remembered"
+	keyHolder = "holder"
+	keyWrites = "writes"
 )
 
-// The API server takes 1 MiB in all.
-const (
-	// MaxWrites is the size of the writes of one Commit, roughly.
-	MaxWrites = 384 << 10
-	// MaxRemembered bounds SetRemembered.
-	MaxRemembered = 512 << 10
-)
+// MaxWrites is the size of the writes of one Commit, roughly. The API server
+// takes 1 MiB in all.
+const MaxWrites = 384 << 10
 
 // attempts is how often a request is repeated after a conflict that does not
 // come from another leader.
@@ -94,22 +90,33 @@ type Journal struct {
 	// open are the writes that have not been answered for certain.
 	open []Entry
 
-	// remembered is to be stored; stored is what was, as far as is known.
-	remembered, stored string
+	memory memory
 }
 
 // New returns a journal that is not held yet. The holder names this start of
 // this replica, and no other.
 func New(c Client, namespace, holder string, log *slog.Logger) *Journal {
-	return &Journal{client: c, id: types.NamespacedName{Namespace: namespace, Name: Name}, holder: holder, log: log}
+	return &Journal{
+		client: c, id: types.NamespacedName{Namespace: namespace, Name: Name}, holder: holder, log: log,
+		memory: memory{id: types.NamespacedName{Namespace: namespace, Name: MemoryName}},
+	}
 }
 
 // Take makes this replica the holder. From then on no other one can commit.
-// Open returns what the previous holder may have under way. After an error it
-// may be called again.
+// Open returns what the previous holder may have under way, Remembered what it
+// remembered. After an error it may be called again.
 func (j *Journal) Take(ctx context.Context) error {
+	if !j.taken {
+		if err := j.take(ctx); err != nil {
+			return err
+		}
+	}
+	return j.load(ctx) // only now does the previous holder add nothing to it
+}
+
+func (j *Journal) take(ctx context.Context) error {
 	for range attempts {
-		have, err := j.read(ctx)
+		have, err := j.read(ctx, j.id)
 		if err != nil {
 			return err
 		}
@@ -119,7 +126,9 @@ func (j *Journal) Take(ctx context.Context) error {
 			}}}
 		}
 		next := have.DeepCopy()
-		set(next, keyHolder, j.holder)
+		// Whatever else is in it would be written with each commit.
+		next.Data = map[string]string{keyHolder: j.holder}
+		set(next, keyWrites, have.Data[keyWrites])
 		if have.ResourceVersion == "" {
 			err = j.client.Create(ctx, next)
 		} else {
@@ -144,30 +153,28 @@ func (j *Journal) begin(obj *corev1.ConfigMap) {
 		j.log.Warn("cannot read all of the journal; going on with what can be read", "configMap", j.id.String(), "error", err)
 	}
 	j.object, j.taken, j.open = obj, true, list
-	j.stored = obj.Data[keyRemembered]
-	j.remembered = j.stored
 }
 
-// read returns the ConfigMap, nil if there is none.
-func (j *Journal) read(ctx context.Context) (*corev1.ConfigMap, error) {
+// read returns a ConfigMap, nil if there is none.
+func (j *Journal) read(ctx context.Context, id types.NamespacedName) (*corev1.ConfigMap, error) {
 	var have corev1.ConfigMap
-	err := j.client.Get(ctx, j.id, &have)
+	err := j.client.Get(ctx, id, &have)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read ConfigMap %s: %w", j.id, err)
+		return nil, fmt.Errorf("read ConfigMap %s: %w", id, err)
 	}
 	return &have, nil
 }
 
 // Commit records the writes that change addresses; the others need no record.
-// When it returns nil they may be sent, and are Open. If there are none, and
-// nothing new is to be remembered, nothing is requested. After any error none
-// of them may be sent; ErrLost is final.
+// When it returns nil they may be sent, and are Open. If there are none,
+// nothing is requested. After any error none of them may be sent; ErrLost is
+// final.
 func (j *Journal) Commit(ctx context.Context, writes []status.Write) error {
 	next := entries(writes)
-	if len(next) == 0 && j.remembered == j.stored {
+	if len(next) == 0 {
 		return nil
 	}
 	if !j.taken {
@@ -184,11 +191,10 @@ func (j *Journal) Commit(ctx context.Context, writes []status.Write) error {
 		}
 		obj := j.object.DeepCopy()
 		set(obj, keyWrites, text)
-		set(obj, keyRemembered, j.remembered)
 		err := j.client.Update(ctx, obj)
 		switch {
 		case err == nil:
-			j.object, j.open, j.stored = obj, open, j.remembered
+			j.object, j.open = obj, open
 			return nil
 		case apierrors.IsConflict(err):
 			j.object = nil // of another leader, or of a user with kubectl
@@ -207,7 +213,7 @@ func (j *Journal) look(ctx context.Context) error {
 	if j.object != nil {
 		return nil
 	}
-	have, err := j.read(ctx)
+	have, err := j.read(ctx, j.id)
 	switch {
 	case err != nil:
 		return err
@@ -235,37 +241,6 @@ func (j *Journal) Open() []Entry { return slices.Clone(j.open) }
 // needs no request.
 func (j *Journal) Close(uid types.UID, version string) {
 	j.open = slices.DeleteFunc(j.open, func(e Entry) bool { return e.MayReach(uid, version) })
-}
-
-// Remembered returns what SetRemembered was given last, by this leader or by
-// one before it; empty if nothing.
-func (j *Journal) Remembered() string { return j.remembered }
-
-// SetRemembered says what the next leaders shall find, in any form. It makes no
-// request: the next Commit stores it, together with the writes of its round.
-// So whoever wants to remember the addresses of deleted Services reads
-// Remembered at the start of a round, works out the new text, which must be the
-// same as long as nothing new has happened, and sets it before the round's
-// writes are applied:
-//
-//	Remembered -> snapshot.Build -> ipam.Plan -> SetRemembered -> Writer.Apply (commits)
-//
-// Texts that are longer than MaxRemembered are refused: leave the oldest out.
-func (j *Journal) SetRemembered(text string) error {
-	if len(text) > MaxRemembered {
-		return fmt.Errorf("remember %d bytes: %d is the most", len(text), MaxRemembered)
-	}
-	j.remembered = text
-	return nil
-}
-
-// TrimRemembered is SetRemembered for a text that only leaves out what has
-// ended. It goes with the next Commit that there is anyhow.
-func (j *Journal) TrimRemembered(text string) {
-	if j.remembered == j.stored {
-		j.stored = text
-	}
-	j.remembered = text
 }
 
 func set(obj *corev1.ConfigMap, key, value string) {

@@ -25,20 +25,31 @@ import (
 	"github.com/heraldlb/herald/internal/kube/status"
 )
 
-// fakeServer holds one ConfigMap.
+// fakeServer holds the two ConfigMaps.
 type fakeServer struct {
 	have     *corev1.ConfigMap
+	memory   *corev1.ConfigMap
 	version  int
 	requests []string
 	// fail is the answer to the next request; with lose set it is carried out
 	// nevertheless.
-	fail error
-	lose bool
+	fail       error
+	lose       bool
+	failMemory error // the next time that the memory is read
 	// before is done when the next update arrives.
 	before func()
 }
 
 var resource = schema.GroupResource{Resource: "configmaps"}
+
+// of returns the ConfigMap of the name, and adds to what what is asked of it.
+func (f *fakeServer) of(name string, what *string) **corev1.ConfigMap {
+	if name == MemoryName {
+		*what += " memory"
+		return &f.memory
+	}
+	return &f.have
+}
 
 func (f *fakeServer) request(what string) error {
 	f.requests = append(f.requests, what)
@@ -48,21 +59,29 @@ func (f *fakeServer) request(what string) error {
 }
 
 func (f *fakeServer) Get(_ context.Context, name types.NamespacedName, obj snapshot.Object) error {
-	if err := f.request("get"); err != nil {
+	what := "get"
+	have := *f.of(name.Name, &what)
+	if err := f.failMemory; err != nil && name.Name == MemoryName {
+		f.failMemory = nil
 		return err
 	}
-	if f.have == nil {
+	if err := f.request(what); err != nil {
+		return err
+	}
+	if have == nil {
 		return apierrors.NewNotFound(resource, name.Name)
 	}
-	f.have.DeepCopyInto(obj.(*corev1.ConfigMap))
+	have.DeepCopyInto(obj.(*corev1.ConfigMap))
 	return nil
 }
 
 func (f *fakeServer) Create(_ context.Context, obj snapshot.Object) error {
-	if err := f.request("create"); err != nil {
+	what := "create"
+	have := *f.of(obj.GetName(), &what)
+	if err := f.request(what); err != nil {
 		return err
 	}
-	if f.have != nil {
+	if have != nil {
 		return apierrors.NewAlreadyExists(resource, obj.GetName())
 	}
 	f.store(obj)
@@ -74,14 +93,16 @@ func (f *fakeServer) Update(_ context.Context, obj snapshot.Object) error {
 		f.before = nil
 		do()
 	}
-	err := f.request("update")
+	what := "update"
+	have := *f.of(obj.GetName(), &what)
+	err := f.request(what)
 	if err != nil && !f.lose {
 		return err
 	}
 	switch {
-	case f.have == nil:
+	case have == nil:
 		return apierrors.NewNotFound(resource, obj.GetName())
-	case f.have.ResourceVersion != obj.GetResourceVersion():
+	case have.ResourceVersion != obj.GetResourceVersion():
 		return apierrors.NewConflict(resource, obj.GetName(), errors.New("changed"))
 	}
 	f.store(obj)
@@ -91,7 +112,7 @@ func (f *fakeServer) Update(_ context.Context, obj snapshot.Object) error {
 func (f *fakeServer) store(obj snapshot.Object) {
 	f.version++
 	obj.SetResourceVersion(strconv.Itoa(f.version))
-	f.have = obj.(*corev1.ConfigMap).DeepCopy()
+	*f.of(obj.GetName(), new(string)) = obj.(*corev1.ConfigMap).DeepCopy()
 }
 
 func (f *fakeServer) take() []string {
@@ -153,7 +174,7 @@ func TestCommitIsOneRequestAndOnlyForWhatMoves(t *testing.T) {
 	if err := j.Take(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantRequests(t, f, "get", "create")
+	wantRequests(t, f, "get", "create", "get memory")
 	still := gift("c", "3")
 	still.Moves = false
 	commit := func(writes ...status.Write) {
@@ -266,47 +287,126 @@ func TestRemembered(t *testing.T) {
 	t.Parallel()
 	f := &fakeServer{}
 	j := holder(t, f, "one")
-	set := func(text string) {
+	store := func(text string) {
 		t.Helper()
 		if err := j.SetRemembered(text); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.Commit(t.Context(), nil); err != nil {
+		if err := j.Store(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	set("")
+	store("")
 	wantRequests(t, f)
-	set("shop/a 192.0.2.1")
-	set("shop/a 192.0.2.1")
-	wantRequests(t, f, "update")
-	// What has ended leaves with the next write, and causes none.
-	j.TrimRemembered("")
-	if err := j.Commit(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	wantRequests(t, f)
+	store("shop/a 192.0.2.1")
+	store("shop/a 192.0.2.1")
+	wantRequests(t, f, "create memory")
+	// The journal, which is written for each address, does not carry it.
 	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err != nil {
 		t.Fatal(err)
 	}
 	wantRequests(t, f, "update")
-	if got := f.have.Data[keyRemembered]; got != "" {
-		t.Errorf("still remembers %q", got)
+	if _, ok := f.have.Data[keyRemembered]; ok {
+		t.Error("the journal has what is remembered")
 	}
-	if err := j.SetRemembered("shop/a 192.0.2.1"); err != nil {
+	// What has ended leaves with the next that is new, and causes no request.
+	j.TrimRemembered("")
+	store("")
+	wantRequests(t, f)
+	store("shop/b 192.0.2.2")
+	wantRequests(t, f, "update memory")
+	if got := f.memory.Data[keyRemembered]; got != "shop/b 192.0.2.2" {
+		t.Errorf("stored %q", got)
+	}
+	if err := j.SetRemembered("shop/c 192.0.2.3"); err != nil {
 		t.Fatal(err)
 	}
-	j.TrimRemembered("shop/a 192.0.2.1")
-	if err := j.Commit(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	wantRequests(t, f, "update")
+	j.TrimRemembered("shop/c 192.0.2.3")
+	store("shop/c 192.0.2.3")
+	wantRequests(t, f, "update memory")
 	next := holder(t, f, "two")
-	if got := next.Remembered(); got != "shop/a 192.0.2.1" {
+	if got := next.Remembered(); got != "shop/c 192.0.2.3" {
 		t.Errorf("the next leader remembers %q", got)
 	}
 	if err := next.SetRemembered(strings.Repeat("x", MaxRemembered+1)); err == nil {
 		t.Error("takes a text that is too long")
+	}
+}
+
+// TestStoreMeetsOthers: users change or delete the ConfigMap, answers are lost, and another leader has its own memory.
+func TestStoreMeetsOthers(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	j := holder(t, f, "one")
+	store := func(text string) error {
+		t.Helper()
+		if err := j.SetRemembered(text); err != nil {
+			t.Fatal(err)
+		}
+		return j.Store(t.Context())
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(store("a"))
+	touched := f.memory.DeepCopy()
+	touched.Labels = map[string]string{"mine": "yes"}
+	f.store(touched)
+	f.take()
+	must(store("b"))
+	wantRequests(t, f, "update memory", "get", "get memory", "update memory")
+	if f.memory.Labels["mine"] != "yes" {
+		t.Error("the label is gone")
+	}
+	f.memory = nil
+	must(store("c"))
+	wantRequests(t, f, "update memory", "get", "get memory", "create memory")
+	for _, f.lose = range []bool{false, true} {
+		f.fail = errors.New("timeout")
+		if err := store(fmt.Sprint("d", f.lose)); err == nil {
+			t.Error("no error")
+		}
+		must(store(fmt.Sprint("e", f.lose)))
+		if got, want := f.memory.Data[keyRemembered], fmt.Sprint("e", f.lose); got != want {
+			t.Errorf("stored %q, want %q", got, want)
+		}
+	}
+	next := holder(t, f, "two")
+	must(next.SetRemembered("of the next"))
+	must(next.Store(t.Context()))
+	if err := store("of the old"); !errors.Is(err, ErrLost) || j.Taken() {
+		t.Errorf("the old leader stores: %v, want ErrLost", err)
+	}
+	if got := f.memory.Data[keyRemembered]; got != "of the next" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// TestTakeWithoutMemory: leading needs the journal; what is remembered is tried until it can be read, or may not be.
+func TestTakeWithoutMemory(t *testing.T) {
+	t.Parallel()
+	f := &fakeServer{}
+	old := holder(t, f, "old")
+	if err := errors.Join(old.SetRemembered("a"), old.Store(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	j := New(f, "herald", "one", discard())
+	f.failMemory = errors.New("timeout")
+	if err := j.Take(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	f.take()
+	if err := j.Take(t.Context()); err != nil || j.Remembered() != "a" {
+		t.Errorf("remembers %q, error %v", j.Remembered(), err)
+	}
+	wantRequests(t, f, "get memory")
+	f.failMemory = apierrors.NewForbidden(resource, MemoryName, errors.New("role"))
+	j = New(f, "herald", "two", discard())
+	if err := j.Take(t.Context()); err != nil || !j.Taken() || j.Remembered() != "" {
+		t.Errorf("takes over: %v; remembers %q", err, j.Remembered())
 	}
 }
 
@@ -317,11 +417,15 @@ func TestUnreadableEntries(t *testing.T) {
 	if err := j.Commit(t.Context(), []status.Write{gift("a", "1")}); err != nil {
 		t.Fatal(err)
 	}
+	f.have.Data["other"] = "of nobody"
 	f.have.Data[keyWrites] += "nonsense\n{\"name\":\"b\"}\n"
 	var log bytes.Buffer
 	next := New(f, "herald", "two", slog.New(slog.NewTextHandler(&log, nil)))
 	if err := next.Take(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if got, ok := f.have.Data["other"]; ok {
+		t.Errorf("carries %q along", got)
 	}
 	if len(next.Open()) != 1 || !strings.Contains(log.String(), "lacks a field") {
 		t.Errorf("open %v, log %s", open(next), log.String())
