@@ -67,6 +67,9 @@ type Controller struct {
 	direct  client.Client // not cached
 	guard   *guard
 	memory  *memory
+	// Speed only: what rounds before this one have read and compared.
+	built snapshot.Memo
+	shown status.Memo
 
 	leading atomic.Bool
 	applied atomic.Bool // this replica has carried out a plan
@@ -282,7 +285,7 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	wait = sooner(wait, later)
 	snap, problems := snapshot.Build(objs, snapshot.Options{
 		Namespace: c.opts.Namespace, LBClass: c.opts.LBClass, FrozenPools: frozen,
-		Remembered: remembered,
+		Remembered: remembered, Memo: &c.built,
 	})
 	plan := ipam.Plan(snap)
 	at := time.Now()
@@ -291,7 +294,8 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	})
 	poolMetrics(c.metrics.Allocator, plan.Pools)
 	underway := c.writer.Underway()
-	writes := status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at, Underway: underway})
+	objs.Services = c.built.ByKey()
+	writes := status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at, Underway: underway, Memo: &c.shown})
 	c.decided = time.Since(begun)
 	out := c.writer.Apply(ctx, writes)
 	c.written = out.Written

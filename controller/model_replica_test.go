@@ -110,6 +110,9 @@ type replica struct {
 	caughtUp bool
 	lost     bool // it does not lead any more, and knows
 
+	built snapshot.Memo
+	shown status.Memo
+
 	basis    *reading
 	pending  []status.Write
 	recorded bool           // the journal knows of pending
@@ -197,14 +200,19 @@ func (r *replica) decide(w *world, most int, d dice) {
 	b := &reading{services: r.services.read(), pools: r.pools.read(), namespaces: r.namespaces.read(), decisions: map[string]*ipam.Decision{}}
 	states := r.states.read()
 	objs := b.objects(states)
-	snap, problems := snapshot.Build(objs, snapshot.Options{Namespace: home})
+	snap, problems := snapshot.Build(objs, snapshot.Options{Namespace: home, Memo: &r.built})
 	b.plan = ipam.Plan(snap)
 	for i := range b.plan.Services {
 		d := &b.plan.Services[i]
 		b.decisions[d.Key.String()] = d
 	}
 	w.checkPlan(b)
-	for _, write := range status.Controller(objs, b.plan, problems, status.ControllerOptions{Namespace: home, Now: w.now, Underway: open}) {
+	opt := status.ControllerOptions{Namespace: home, Now: w.now, Underway: open, Memo: &r.shown}
+	sorted := objs
+	sorted.Services = r.built.ByKey()
+	writes := status.Controller(sorted, b.plan, problems, opt)
+	w.checkMemo(objs, opt, snap, writes)
+	for _, write := range writes {
 		id := objectID(&write)
 		if r.waiting[id] > 0 {
 			r.waiting[id]--

@@ -4,6 +4,8 @@ package controller
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,16 +60,36 @@ func settled(n int) snapshot.Objects {
 	return o
 }
 
-// BenchmarkRound10k is what a round decides when one of 10,000 Services is new: everything but reading the caches and writing.
-func BenchmarkRound10k(b *testing.B) {
-	objs := settled(10_000)
-	objs.Services[5000].Status = corev1.ServiceStatus{}
-	objs.Services[5000].Annotations = nil
+// BenchmarkRound is what a round decides when one of many Services is new: everything but reading the caches and writing.
+func BenchmarkRound(b *testing.B) {
+	for _, n := range []int{5_000, 10_000} {
+		for _, gone := range []int{0, 2_000} {
+			b.Run(fmt.Sprintf("services=%d/gone=%d", n, gone), func(b *testing.B) { benchmarkRound(b, n, gone) })
+		}
+	}
+}
+
+func benchmarkRound(b *testing.B, n, gone int) {
+	objs := settled(n + gone)
+	m := newMemory(time.Hour, &shelf{}, slog.New(slog.DiscardHandler))
+	now := time.Unix(1_800_000_000, 0)
+	m.recall(objs.Services, now)
+	objs.Services = objs.Services[:n]
+	old := objs.Services[n/2]
+	var memo snapshot.Memo
+	var shown status.Memo
 	b.ReportAllocs()
 	for b.Loop() {
-		snap, problems := snapshot.Build(objs, snapshot.Options{Namespace: "metallb-system"})
+		fresh := old.DeepCopy()
+		fresh.Status, fresh.Annotations = corev1.ServiceStatus{}, nil
+		objs.Services = slices.Clone(objs.Services)
+		objs.Services[n/2] = fresh
+		remembered, _ := m.recall(objs.Services, now)
+		snap, problems := snapshot.Build(objs, snapshot.Options{Namespace: "metallb-system", Memo: &memo, Remembered: remembered})
 		plan := ipam.Plan(snap)
-		if writes := status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: "metallb-system", Now: time.Unix(1_800_000_000, 0)}); len(writes) > 3 || len(writes) == 0 {
+		o := objs
+		o.Services = memo.ByKey()
+		if writes := status.Controller(o, plan, problems, status.ControllerOptions{Namespace: "metallb-system", Now: now, Memo: &shown}); len(writes) > 3 || len(writes) == 0 {
 			b.Fatalf("%d writes for one new Service", len(writes))
 		}
 	}

@@ -28,6 +28,9 @@ type Options struct {
 	FrozenPools []string
 	// Remembered are Services that are gone and may come back, by key.
 	Remembered []lb.Remembered
+	// Memo makes the next Build with it quicker, and changes nothing else.
+	// Optional.
+	Memo *Memo
 }
 
 // The kinds that Problems name.

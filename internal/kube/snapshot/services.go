@@ -21,39 +21,57 @@ import (
 func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.EndpointSlice) []lb.Service {
 	endpoints := groupSlices(slicesOf)
 	out := make([]lb.Service, 0, len(objs))
-	for _, obj := range byAge(objs) {
-		if !b.opt.Serves(obj) {
-			continue
-		}
-		s := service(obj)
+	add := func(obj *corev1.Service, s *lb.Service) {
 		if obj.DeletionTimestamp != nil && len(s.Assigned) == 0 {
-			continue // it goes away and has nothing to keep
+			return // it goes away and has nothing to keep
 		}
-		s.Endpoints = endpoints.of(s.Key)
-		out = append(out, s)
+		out = append(out, *s)
+		out[len(out)-1].Endpoints = endpoints.of(s.Key)
+	}
+	if m := b.opt.Memo; m != nil {
+		for _, p := range m.byAge(objs) {
+			if b.opt.Serves(p.obj) {
+				add(p.obj, &p.svc)
+			}
+		}
+		return out
+	}
+	for _, obj := range byAge(objs) {
+		if b.opt.Serves(obj) {
+			s := service(obj)
+			add(obj, &s)
+		}
 	}
 	return out
 }
 
-// byAge returns the objects in the order of the snapshot: oldest first, then
-// by name. It is there for its speed: a round of 10,000 Services sorts all of
-// them, and what is moved here is small and beside what is compared.
-func byAge(objs []*corev1.Service) []*corev1.Service {
-	type aged struct {
-		created         int64
-		namespace, name string
-		obj             *corev1.Service
+// aged is a Service and its place in the order of the snapshot: oldest first,
+// then by name. It is there for speed: a reading of 10,000 Services sorts all
+// of them, and what is moved here is small and beside what is compared.
+type aged struct {
+	created         int64
+	namespace, name string
+	obj             *corev1.Service
+}
+
+func agedOf(o *corev1.Service) aged {
+	return aged{o.CreationTimestamp.UnixNano(), o.Namespace, o.Name, o}
+}
+
+func (a aged) compare(b aged) int {
+	if a.created != b.created {
+		return cmp.Compare(a.created, b.created)
 	}
+	return a.compareNames(b)
+}
+
+// byAge returns the objects in the order of the snapshot.
+func byAge(objs []*corev1.Service) []*corev1.Service {
 	sorted := make([]aged, len(objs))
 	for i, o := range objs {
-		sorted[i] = aged{o.CreationTimestamp.UnixNano(), o.Namespace, o.Name, o}
+		sorted[i] = agedOf(o)
 	}
-	slices.SortFunc(sorted, func(a, b aged) int {
-		if a.created != b.created {
-			return cmp.Compare(a.created, b.created)
-		}
-		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
-	})
+	slices.SortFunc(sorted, aged.compare)
 	out := make([]*corev1.Service, len(objs))
 	for i := range sorted {
 		out[i] = sorted[i].obj

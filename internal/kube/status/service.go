@@ -16,43 +16,8 @@ import (
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/ipam"
-	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
-
-// change is a Service and what the plan wants of it.
-type change struct {
-	obj *corev1.Service
-	ipam.Decision
-	// force asks for a write in any case: see service.
-	force bool
-}
-
-// changes returns the Services that do not show what the plan says, and those
-// that a write of unknown outcome is about. In most rounds that is one of
-// thousands, so this is the only place that looks at all of them.
-func changes(objs []*corev1.Service, plan []ipam.Decision, open []Underway) []change {
-	byKey := make(map[lb.ServiceKey]*corev1.Service, len(objs))
-	for _, o := range objs {
-		byKey[lb.ServiceKey{Namespace: o.Namespace, Name: o.Name}] = o
-	}
-	unsure := make(map[types.UID]string, len(open))
-	for _, u := range open {
-		unsure[u.UID] = u.Version
-	}
-	var out []change
-	for i := range plan {
-		obj := byKey[plan[i].Key]
-		if obj == nil {
-			continue
-		}
-		version, pending := unsure[obj.UID]
-		if pending || !shows(obj, &plan[i]) {
-			out = append(out, change{obj, plan[i], pending && version == obj.ResourceVersion})
-		}
-	}
-	return out
-}
 
 // services returns the writes that carry out the changes, the longest-waiting
 // Service first.
@@ -71,42 +36,6 @@ func services(all []change, opt ControllerOptions) []Write {
 		return a.Object.GetCreationTimestamp().Compare(b.Object.GetCreationTimestamp().Time)
 	})
 	return out
-}
-
-// shows reports whether the Service shows the decision already, which is so
-// for almost all of them in every round. It allocates nothing; service
-// compares again, and says what differs.
-func shows(obj *corev1.Service, d *ipam.Decision) bool {
-	if !lists(obj.Status.LoadBalancer.Ingress, d.Addresses) || !names(obj, d.Pools) {
-		return false
-	}
-	c := find(obj.Status.Conditions, api.ConditionAllocated)
-	return c != nil && c.Status == conditionStatus(d.Reason.Good()) && c.Reason == string(d.Reason.Code) &&
-		c.Message == bounded(d.Reason.Text) && c.ObservedGeneration == obj.Generation
-}
-
-// lists reports whether addresses would return these.
-func lists(in []corev1.LoadBalancerIngress, want []netip.Addr) bool {
-	n := 0
-	for i := range in {
-		a, err := netip.ParseAddr(in[i].IP)
-		if err != nil {
-			continue
-		}
-		if n == len(want) || a.Unmap() != want[n] {
-			return false
-		}
-		n++
-	}
-	return n == len(want)
-}
-
-// names reports whether annotations would return nothing.
-func names(obj *corev1.Service, pools []string) bool {
-	if len(pools) == 1 && pools[0] != "" {
-		return obj.Annotations[api.AnnotationAllocatedFromPool] == pools[0]
-	}
-	return len(annotations(obj, pools)) == 0
 }
 
 // patch is the part of an object that one request changes. A nil value in a
