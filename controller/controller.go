@@ -93,7 +93,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 		return err
 	}
 	c := &Controller{opts: o, log: log, metrics: telemetry.NewControllerMetrics()}
-	loop := kube.NewLoop(kube.LoopOptions{Sync: c.paced, Logger: log})
+	loop := kube.NewLoop(kube.LoopOptions{Sync: c.paced, Burst: atOnce, Logger: log})
 	gone := newReleaser(log)
 	c.memory = newMemory(o.RememberAddresses, nil, log)
 	cluster, err := kube.New(kube.Options{
@@ -195,8 +195,13 @@ func (c *Controller) ready() error {
 	return nil
 }
 
-// burst is how many writes of one round are one.
-const burst = 16
+const (
+	// burst is how many writes of one round are one.
+	burst = 16
+	// atOnce is how many rounds may follow each other without a pause, if there
+	// were few before. Single Services come one by one.
+	atOnce = 4
+)
 
 // paced is sync with a rest after it, so that the decisions of a large cluster
 // do not take a whole core during a burst, which the API server needs: they
@@ -269,11 +274,13 @@ func (c *Controller) read(ctx context.Context) (snapshot.Objects, error) {
 type unsettledError struct{ error }
 
 func (c *Controller) round(ctx context.Context) (time.Duration, error) {
+	started := time.Now()
 	objs, err := c.read(ctx)
 	if err != nil {
 		c.reportUnknown(ctx, err)
 		return 0, err
 	}
+	c.metrics.Client.Stage(telemetry.StageRead, started)
 	frozen, wait, err := c.guard.check(ctx, objs, c.opts.Namespace, time.Now())
 	if err != nil {
 		c.reportUnknown(ctx, err)
@@ -297,6 +304,7 @@ func (c *Controller) round(ctx context.Context) (time.Duration, error) {
 	objs.Services = c.built.ByKey()
 	writes := status.Controller(objs, plan, problems, status.ControllerOptions{Namespace: c.opts.Namespace, Now: at, Underway: underway, Memo: &c.shown})
 	c.decided = time.Since(begun)
+	c.metrics.Client.Stage(telemetry.StageDecide, begun)
 	out := c.writer.Apply(ctx, writes)
 	c.written = out.Written
 	if out.Written > 0 && (len(underway) > 0 || slices.ContainsFunc(writes, takes)) {

@@ -47,6 +47,9 @@ func (w *Writer) record(ctx context.Context, due []status.Write) (may []status.W
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	id := objectID{kind: "ConfigMap", name: journal.Name}
+	if moves {
+		defer w.metrics.Stage(telemetry.StageRecord, time.Now())
+	}
 	switch err := w.journal.Commit(ctx, due); {
 	case err == nil:
 		w.noJournal = wait{}

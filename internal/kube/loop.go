@@ -24,8 +24,13 @@ type LoopOptions struct {
 	// error with a positive duration asks for another call that much later,
 	// an error for a retry with growing delay.
 	Sync func(ctx context.Context) (again time.Duration, err error)
-	// Interval is the shortest time between the starts of two calls.
+	// Interval is the shortest time between the starts of two calls, if Burst
+	// is 1, which is the default. After a while without calls, up to Burst of
+	// them may follow each other at once: who changes one thing now and then
+	// need not wait because of a call before; many changes still become few
+	// calls, one in an Interval.
 	Interval time.Duration
+	Burst    int
 	// Settle is how long to wait after an event before the call that it leads
 	// to, so that what follows closely is part of it. 0: not at all.
 	Settle time.Duration
@@ -39,8 +44,8 @@ type LoopOptions struct {
 }
 
 // Loop is a queue with one key: it calls Sync at once for the first event (or
-// when that has settled), then at most once per Interval, so that a burst of events becomes a few
-// calls. An event during a call leads to one more call.
+// when that has settled), then at most once per Interval (but see Burst), so that a burst of
+// events becomes a few calls. An event during a call leads to one more call.
 type Loop struct {
 	opts LoopOptions
 	wake chan struct{} // capacity 1: a second event before the call adds nothing
@@ -48,6 +53,8 @@ type Loop struct {
 
 	failures int
 	lastErr  string
+	// owed is when the calls made so far would be over at one per Interval.
+	owed time.Time
 }
 
 // NewLoop returns a Loop; nothing runs before Run.
@@ -56,6 +63,7 @@ func NewLoop(o LoopOptions) *Loop {
 		panic("kube: loop without Sync")
 	}
 	o.Interval = orDefault(o.Interval, DefaultInterval)
+	o.Burst = max(o.Burst, 1)
 	o.Repair = orDefault(o.Repair, DefaultRepair)
 	o.RetryFirst = orDefault(o.RetryFirst, DefaultRetryFirst)
 	o.RetryMax = orDefault(o.RetryMax, DefaultRetryMax)
@@ -90,7 +98,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		started := time.Now()
 		again := l.call(ctx)
-		if !sleep(ctx, l.opts.Interval-time.Since(started)) {
+		if !sleep(ctx, time.Until(l.next(started))) {
 			break
 		}
 		timer := time.NewTimer(again - time.Since(started))
@@ -103,6 +111,15 @@ func (l *Loop) Run(ctx context.Context) error {
 		timer.Stop()
 	}
 	return nil
+}
+
+// next returns when the call after one that began at that time may begin.
+func (l *Loop) next(started time.Time) time.Time {
+	if l.owed.Before(started) {
+		l.owed = started
+	}
+	l.owed = l.owed.Add(l.opts.Interval)
+	return l.owed.Add(-time.Duration(l.opts.Burst-1) * l.opts.Interval)
 }
 
 // call runs Sync once and returns how long to wait, from the start of the

@@ -83,6 +83,29 @@ func TestLoopFirstEventAtOnceThenBounded(t *testing.T) {
 	})
 }
 
+func TestLoopBurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := kube.LoopOptions{Interval: 40 * ms, Burst: 3}
+		got := run(t, &recorder{takes: 5 * ms}, o, 1500*ms, func(l *kube.Loop) {
+			time.Sleep(time.Second)
+			for range 110 { // one event every ms
+				l.Poke()
+				time.Sleep(ms)
+			}
+			time.Sleep(60 * ms) // in which one more may be made
+			for range 8 {
+				l.Poke()
+				time.Sleep(ms)
+			}
+		})
+		want := []time.Duration{0, 1000 * ms, 1005 * ms, 1010 * ms, 1040 * ms, 1080 * ms, 1120 * ms, 1170 * ms, 1200 * ms}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestLoopEventDuringCallLeadsToOneMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -140,6 +140,9 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 		return Outcome{Err: err}
 	}
 	again = sooner(again, later)
+	if len(due) > 0 {
+		defer w.metrics.Stage(telemetry.StageWrite, time.Now())
+	}
 	results := make([]error, len(due))
 	next := make(chan int)
 	var wg sync.WaitGroup

@@ -30,6 +30,8 @@ type ClientMetrics struct {
 	ConfigStale  prometheus.Gauge
 	// Syncs measures whole rounds of the loop: read, plan, write.
 	Syncs prometheus.Histogram
+	// Stages measures the parts of such a round; see Stage.
+	Stages *prometheus.HistogramVec
 	// Writes counts requests by kind of object and result (ok, conflict, error).
 	Writes *prometheus.CounterVec
 }
@@ -81,13 +83,32 @@ func newClientMetrics(r prometheus.Registerer) *ClientMetrics {
 			Help:    "Time of one round: read, plan, write.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}),
+		Stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "herald_round_stage_seconds",
+			Help: "Time of a part of a round: read (caches, and what became of unanswered writes), decide (snapshot, plan, differences), " +
+				"record (the journal of allocations), write (until all requests are answered). Parts with nothing to do do not count.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
+		}, []string{"stage"}),
 		Writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_api_writes_total",
 			Help: "Requests that change an object, by kind and result (ok, conflict, error). A settled cluster causes none.",
 		}, []string{"kind", "result"}),
 	}
-	r.MustRegister(m.Updates, m.UpdateErrors, m.ConfigLoaded, m.ConfigStale, m.Syncs, m.Writes)
+	r.MustRegister(m.Updates, m.UpdateErrors, m.ConfigLoaded, m.ConfigStale, m.Syncs, m.Stages, m.Writes)
 	return m
+}
+
+// The parts of a round.
+const (
+	StageRead   = "read"
+	StageDecide = "decide"
+	StageRecord = "record"
+	StageWrite  = "write"
+)
+
+// Stage records that a part of a round has taken the time since then.
+func (m *ClientMetrics) Stage(stage string, since time.Time) {
+	m.Stages.WithLabelValues(stage).Observe(time.Since(since).Seconds())
 }
 
 // Round records one round of the loop.
