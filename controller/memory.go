@@ -24,10 +24,10 @@ import (
 type store interface {
 	// Remembered returns what SetRemembered was given last, by whomever.
 	Remembered() string
-	// SetRemembered makes no request: the text goes with the next writes, or
-	// alone.
+	// SetRemembered makes no request: the text is stored beside the writes of
+	// the round.
 	SetRemembered(text string) error
-	// TrimRemembered is the same, but the text never goes alone.
+	// TrimRemembered is the same, but the text is not worth a request.
 	TrimRemembered(text string)
 }
 
@@ -38,7 +38,7 @@ type store interface {
 //	the leader      recall  once in each round; new memories go to the store
 //
 // The store is written only after a Service has gone. Memories that have ended
-// leave it with the next write that there is anyhow.
+// leave it then.
 type memory struct {
 	window time.Duration // 0: nothing is remembered
 	store  store
@@ -46,6 +46,7 @@ type memory struct {
 
 	loaded  bool
 	entries map[lb.ServiceKey]memo
+	list    []lb.Remembered   // the same, by key; nil: to be made anew
 	last    []*corev1.Service // of the round before
 	dirty   bool              // there is a memory that has not been stored
 	stored  int               // bytes
@@ -69,8 +70,8 @@ type departed struct {
 const (
 	// maxAdded bounds what a replica that does not lead keeps in mind.
 	maxAdded = 10_000
-	// maxStored bounds the store: about 2,000 Services. All of the journal is
-	// written anew each time that an address is given.
+	// maxStored bounds the store: about 2,000 Services. All of it is written
+	// anew each time that one is deleted.
 	maxStored = 128 << 10
 	// A store of more than fewStored is written once in saveInterval only, for
 	// the sake of the API server when very many Services are deleted.
@@ -116,11 +117,18 @@ func (m *memory) recall(services []*corev1.Service, now time.Time) (out []lb.Rem
 	case ended:
 		m.store.TrimRemembered(m.encode())
 	}
-	for k, e := range m.entries {
-		out = append(out, lb.Remembered{Key: k, Addresses: e.addresses})
+	return m.listed(), again
+}
+
+// listed returns what is remembered, by key. It is the same in most rounds.
+func (m *memory) listed() []lb.Remembered {
+	if m.list == nil && len(m.entries) > 0 {
+		for k, e := range m.entries {
+			m.list = append(m.list, lb.Remembered{Key: k, Addresses: e.addresses})
+		}
+		slices.SortFunc(m.list, func(a, b lb.Remembered) int { return a.Key.Compare(b.Key) })
 	}
-	slices.SortFunc(out, func(a, b lb.Remembered) int { return a.Key.Compare(b.Key) })
-	return out, again
+	return m.list
 }
 
 // note makes memories of Services that have gone, and reports whether there
@@ -150,7 +158,7 @@ func (m *memory) note(services []*corev1.Service, now time.Time) bool {
 		if old, ok := m.entries[k]; len(e.addresses) == 0 || !now.Before(e.until) || (ok && slices.Equal(old.addresses, e.addresses) && e.until.Sub(old.until) < m.window/2) {
 			continue
 		}
-		m.entries[k], news = e, true
+		m.entries[k], news, m.list = e, true, nil
 	}
 	return news
 }
@@ -171,7 +179,11 @@ func (m *memory) forget(services []*corev1.Service, now time.Time) bool {
 			}
 		}
 	}
-	return len(m.entries) < before
+	if len(m.entries) == before {
+		return false
+	}
+	m.list = nil
+	return true
 }
 
 // load reads what leaders before this one have remembered. What this replica
