@@ -180,6 +180,7 @@ func definition(age time.Duration, deleted bool) *metav1.PartialObjectMetadata {
 
 func TestGuard(t *testing.T) {
 	t.Parallel()
+	now := time.Now() // a test that waits for others does not grow older
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "customresourcedefinitions"}, poolDefinition, nil)
 	tests := []struct {
 		name    string
@@ -218,7 +219,7 @@ func TestGuard(t *testing.T) {
 			}).Build()
 			// It has not just gone: see TestGuardWaitsForMore.
 			g := &guard{client: api, log: discard(), missing: []string{"gone"}}
-			frozen, again, err := g.check(t.Context(), snapshot.Objects{Pools: tt.pools, Services: []*corev1.Service{tt.service}}, ns, time.Now())
+			frozen, again, err := g.check(t.Context(), snapshot.Objects{Pools: tt.pools, Services: []*corev1.Service{tt.service}}, ns, now)
 			if diff := cmp.Diff(tt.frozen, frozen); diff != "" {
 				t.Errorf("frozen (-want +got):\n%s", diff)
 			}
