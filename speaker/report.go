@@ -72,12 +72,13 @@ type badNews struct {
 
 // seen is what the responder says, by address.
 type seen struct {
+	all       l2.State
 	states    map[netip.Addr]l2.AddressState
 	conflicts map[netip.Addr][]l2.Conflict
 }
 
 func see(state l2.State) seen {
-	s := seen{states: make(map[netip.Addr]l2.AddressState, len(state.Addresses)), conflicts: map[netip.Addr][]l2.Conflict{}}
+	s := seen{all: state, states: make(map[netip.Addr]l2.AddressState, len(state.Addresses)), conflicts: map[netip.Addr][]l2.Conflict{}}
 	for _, a := range state.Addresses {
 		s.states[a.IP] = a
 	}
@@ -95,7 +96,7 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 	ok := r.engine.query(func(m *ownership.Machine) {
 		for i := range p.snapshot.Services {
 			rep := r.report(m, &p.plan, &p.snapshot.Services[i], s)
-			if !rep.Reason.Good() && rep.Reason.Code != reason.AddressConflict && p.plan.CoveredByBGP(rep.Key) {
+			if !rep.Reason.Good() && !ofOwner(rep.Reason) && p.plan.CoveredByBGP(rep.Key) {
 				r.reportBGP(m, &p.plan, &rep, x)
 			}
 			reports = append(reports, rep)
@@ -128,16 +129,21 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		return out
 	}
 	for _, a := range svc.Assigned {
-		if state := s.states[a]; state.Phase == l2.PhaseAnnouncing {
+		state := s.states[a]
+		interfaces, why := s.all.Heard(&state)
+		switch {
+		case len(interfaces) > 0:
 			out.Addresses = append(out.Addresses, a)
-			out.Interfaces = append(out.Interfaces, state.Interfaces...)
+			out.Interfaces = append(out.Interfaces, interfaces...)
+		case len(why) > 0:
+			out.Reason, out.Write = r.deafReason(a, why), true
 		}
 	}
 	slices.Sort(out.Interfaces)
 	out.Interfaces = slices.Compact(out.Interfaces)
 	// Elected, but not answering yet: the batch that starts it is under way, or
 	// it is being found out whether somebody else has the address.
-	out.Write = len(out.Interfaces) > 0
+	out.Write = out.Write || len(out.Interfaces) > 0
 	for _, a := range svc.Assigned {
 		if len(s.conflicts[a]) > 0 {
 			out.Reason, out.Write = r.conflictReason(m, s.states[a], s.conflicts[a]), true
@@ -145,6 +151,21 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		}
 	}
 	return out
+}
+
+// ofOwner reports whether a reason is about a node that owns the addresses, and
+// has trouble with them.
+func ofOwner(why reason.Reason) bool {
+	return why.Code == reason.AddressConflict || why.Code == reason.InterfaceError
+}
+
+// deafReason says why this node cannot answer for an address that it owns.
+func (r *reporter) deafReason(a netip.Addr, why []l2.InterfaceError) reason.Reason {
+	texts := make([]string, len(why))
+	for i, e := range why {
+		texts[i] = e.Interface + ": " + e.Message
+	}
+	return reason.New(reason.InterfaceError, "node %q should answer for %s, and cannot: %s", r.who.Node, a, strings.Join(texts, "; "))
 }
 
 // uncovered names the addresses of a Service that no L2Advertisement covers,

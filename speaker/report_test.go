@@ -53,6 +53,8 @@ func TestReport(t *testing.T) {
 			[]string{`node "a" announces 192.0.2.1, but`, "02:00:00:00:00:09"}},
 		{"a node of the cluster", l2.State{Addresses: address(l2.PhaseContested), Conflicts: conflict(peer)}, nil, true, 0, "AddressConflict",
 			[]string{`node "b" of this cluster, 02:00:00:00:00:02 (seen on eth0)`, "IPVS mode set strictARP: true"}},
+		{"no socket", l2.State{Addresses: address(l2.PhaseAnnouncing), Errors: []l2.InterfaceError{{Interface: "eth0", Message: "ARP: not permitted", NoIPv4: true}}},
+			nil, true, 0, "InterfaceError", []string{`node "a" should answer for 192.0.2.1, and cannot: eth0: ARP: not permitted`}},
 		{"on an interface of this node", l2.State{Addresses: address(l2.PhaseAnnouncing), Conflicts: conflict(stranger)},
 			[]links.Link{{Name: "kube-ipvs0", Addrs: []netip.Prefix{netip.PrefixFrom(ip, 32)}}}, true, 1, "AddressConflict",
 			[]string{"configured on interface kube-ipvs0", "strictARP: true"}},

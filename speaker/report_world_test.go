@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -60,7 +61,10 @@ type worldNode struct {
 }
 
 // announcer announces at once what it is told to.
-type announcer struct{ *fakeResponder }
+type announcer struct {
+	*fakeResponder
+	deaf bool // guarded by mu
+}
 
 func (a *announcer) State() l2.State {
 	a.mu.Lock()
@@ -69,7 +73,20 @@ func (a *announcer) State() l2.State {
 	for _, w := range a.wanted.Addresses {
 		s.Addresses = append(s.Addresses, l2.AddressState{IP: w.IP, Phase: l2.PhaseAnnouncing, Interfaces: w.Interfaces})
 	}
+	if a.deaf && len(s.Addresses) > 0 {
+		s.Errors = []l2.InterfaceError{{Interface: "eth0", Message: "ARP: not permitted", NoIPv4: true}}
+	}
 	return s
+}
+
+// answersFor reports whether clients get an answer.
+func (a *announcer) answersFor(ip netip.Addr) bool {
+	if len(a.answers(ip)) == 0 {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.deaf
 }
 
 // worldSessions are established or not, as the test says.
@@ -189,7 +206,7 @@ func (w *world) start(name lb.NodeName) {
 	w.t.Helper()
 	n := &worldNode{
 		name: name, client: newFakeClient(w.api, string(name)), messages: w.network.join(name), done: make(chan error, 1),
-		answers: &announcer{newFakeResponder()},
+		answers: &announcer{fakeResponder: newFakeResponder()},
 		routers: &worldSessions{changed: make(chan struct{}, 1), up: w.up[name], since: time.Now()},
 		links:   newFakeLinks(eth("eth0", w.link[name], "192.0.2.101/24")),
 	}
@@ -267,17 +284,10 @@ func (w *world) doubt(who, whom lb.NodeName, d time.Duration) {
 // wrong says what is not as it should be; empty: all is.
 func (w *world) wrong() string {
 	synctest.Wait()
-	var svc corev1.Service
-	w.api.get("services/default/web", &svc)
-	got := "none"
-	for _, c := range svc.Status.Conditions {
-		if c.Type == api.ConditionAnnounced {
-			got = fmt.Sprintf("%s %s %s", c.Status, c.Reason, c.Message)
-		}
-	}
+	got := w.condition()
 	var want []string // any of them
 	for _, n := range slices.Sorted(maps.Keys(w.alive)) {
-		if len(w.alive[n].answers.answers(vip)) > 0 {
+		if w.alive[n].answers.answersFor(vip) {
 			want = append(want, fmt.Sprintf("True Announcing announcing from node %q with protocol \"layer2\"", n))
 		}
 	}
@@ -298,6 +308,18 @@ func (w *world) wrong() string {
 		return ""
 	}
 	return w.wrongObjects()
+}
+
+// condition is what the Service says.
+func (w *world) condition() string {
+	var svc corev1.Service
+	w.api.get("services/default/web", &svc)
+	for _, c := range svc.Status.Conditions {
+		if c.Type == api.ConditionAnnounced {
+			return fmt.Sprintf("%s %s %s", c.Status, c.Reason, c.Message)
+		}
+	}
+	return "none"
 }
 
 // named is the node that the condition names.
@@ -335,7 +357,7 @@ func (w *world) wrongObjects() string {
 	w.api.mu.Unlock()
 	want := map[string]int{}
 	for n, node := range w.alive {
-		if len(node.answers.answers(vip)) > 0 {
+		if node.answers.answersFor(vip) {
 			want[fmt.Sprint("servicel2statuses of ", n)] = 1
 		}
 		if w.bgp && len(w.endpoints) > 0 {

@@ -196,7 +196,7 @@ func (s *speaker) assemble(d devices) {
 		s.planLoop.Run,
 		passwords.run,
 		joined.run,
-		func(ctx context.Context) error { return s.watchConflicts(ctx, d.answers) },
+		func(ctx context.Context) error { return s.watchResponder(ctx, d.answers) },
 		s.runReports,
 		s.cleanLoop.Run,
 	}
@@ -342,18 +342,6 @@ func (s *speaker) report(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return again, nil
-}
-
-// watchConflicts pokes the report loop when the responder noticed something.
-func (s *speaker) watchConflicts(ctx context.Context, r responder) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.Changed():
-			s.reportLoop.Poke()
-		}
-	}
 }
 
 // view is what /debug/plan shows.

@@ -30,6 +30,7 @@ package l2
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -106,6 +107,7 @@ type AddressState struct {
 	IP               netip.Addr
 	Phase            Phase
 	Interfaces       []string // where it is answered for now, sorted as wanted
+	Probing          []string // where it is probed, in PhaseProbing
 	Contested        bool     // somebody else has it on at least one interface
 	RequestsReceived uint64
 	ResponsesSent    uint64
@@ -124,6 +126,34 @@ type Conflict struct {
 type InterfaceError struct {
 	Interface string
 	Message   string
+	// NoIPv4 and NoIPv6: nothing is heard, and so nothing answered, about
+	// addresses of that family.
+	NoIPv4, NoIPv6 bool
+}
+
+// Heard returns on which interfaces an address is answered for, because questions about it are heard there. If there is
+// none, and not for lack of wanting, it returns why.
+func (s *State) Heard(a *AddressState) (interfaces []string, why []InterfaceError) {
+	if len(s.Errors) == 0 {
+		return a.Interfaces, nil // nearly always
+	}
+	for _, name := range slices.Concat(a.Interfaces, a.Probing) {
+		i := slices.IndexFunc(s.Errors, func(e InterfaceError) bool {
+			return e.Interface == name && (e.NoIPv4 && a.IP.Is4() || e.NoIPv6 && !a.IP.Is4())
+		})
+		if i < 0 {
+			interfaces = append(interfaces, name)
+		} else {
+			why = append(why, s.Errors[i])
+		}
+	}
+	switch {
+	case len(interfaces) == 0:
+		return nil, why
+	case len(a.Interfaces) == 0:
+		return nil, nil // it is being probed where that works
+	}
+	return interfaces, nil
 }
 
 // Config sets the times of a Machine. Take DefaultConfig and change what should differ.

@@ -252,12 +252,25 @@ func (m *Machine) State() State {
 			IP: a.ip, Phase: a.phase(), Interfaces: a.names, Contested: a.contested(),
 			RequestsReceived: a.requests, ResponsesSent: a.responses, GratuitousSent: a.gratuitous,
 		}
+		if s.Addresses[i].Phase == PhaseProbing {
+			s.Addresses[i].Probing = a.probing()
+		}
 	}
 	return s
 }
 
 func (a *address) contested() bool {
 	return slices.ContainsFunc(a.targets, func(t *target) bool { return t.lost > 0 })
+}
+
+func (a *address) probing() []string {
+	var names []string
+	for _, t := range a.targets {
+		if t.lost == 0 {
+			names = append(names, t.link.Name)
+		}
+	}
+	return names
 }
 
 func (a *address) phase() Phase {

@@ -54,7 +54,8 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	state := State{Addresses: []AddressState{
-		{IP: ip4, Phase: PhaseProbing, Interfaces: []string{}}, {IP: ip6, Phase: PhaseProbing, Interfaces: []string{}},
+		{IP: ip4, Phase: PhaseProbing, Interfaces: []string{}, Probing: []string{"eth0"}},
+		{IP: ip6, Phase: PhaseProbing, Interfaces: []string{}, Probing: []string{"eth0"}},
 	}, Conflicts: []Conflict{}}
 	if diff := cmp.Diff(state, m.State(), cmpAddr()); diff != "" {
 		t.Errorf("state while probing (-want +got):\n%s", diff)

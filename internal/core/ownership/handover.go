@@ -96,6 +96,25 @@ func (m *Machine) hearWish(g *group) {
 	}
 }
 
+// Yield asks to move what this node owns of these addresses to another node that
+// may own them, each time the next one in order: this node is a candidate, and
+// cannot answer. Without such a node nothing happens.
+func (m *Machine) Yield(addresses ...netip.Addr) {
+	for _, ip := range addresses {
+		g, ok := m.byAddress[ip]
+		if !ok || m.claims[g.Key].node != m.cfg.Self || g.wish != "" {
+			continue
+		}
+		others := slices.DeleteFunc(m.order(g), func(n lb.NodeName) bool { return n == m.cfg.Self })
+		if len(others) == 0 {
+			continue
+		}
+		g.wish = others[g.yields%len(others)]
+		g.yields++
+		m.dirty[g.Key] = true
+	}
+}
+
 // shouldGive reports whether this node owns the group and should not any more.
 func (m *Machine) shouldGive(g *group) bool {
 	if !m.settled || m.claims[g.Key].node != m.cfg.Self {

@@ -123,6 +123,7 @@ type group struct {
 	giving *giving // while this node hands the group over
 	// wish is where this node was asked to move the group.
 	wish      lb.NodeName
+	yields    int // see Yield
 	heardWish lb.Move
 }
 

@@ -5,6 +5,7 @@ package ownership_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -165,5 +166,33 @@ func TestHoldings(t *testing.T) {
 	want := []ownership.Holding{{Key: g.Key, Owner: "n1", Candidates: []lb.NodeName{"n2", "n3"}}}
 	if diff := gocmp.Diff(want, machines["n1"].Holdings(), readyCmp); diff != "" {
 		t.Errorf("holdings (-want +got):\n%s", diff)
+	}
+}
+
+// TestYield: an owner that cannot answer asks another node to take over, if there
+// is one, and keeps the address until that does.
+func TestYield(t *testing.T) {
+	t.Parallel()
+	n1, _, text := pair(t)
+	ip := netip.MustParseAddr(text)
+	n1.Yield(ip, netip.MustParseAddr("192.0.2.99"))
+	r := n1.Ready()
+	if diff := gocmp.Diff([]lb.NodeName{"n2"}, offered(r)); diff != "" {
+		t.Errorf("offered to (-want +got):\n%s", diff)
+	}
+	if len(r.Stop) != 0 || len(n1.Answers()) != 1 {
+		t.Errorf("it stops %v", r.Stop)
+	}
+
+	n1, n2, _ := pair(t)
+	n2.Yield(ip) // it is not the owner
+	if got := offered(n2.Ready()); len(got) != 0 {
+		t.Errorf("another node offers it to %v", got)
+	}
+	n1.SetGroups(groups(group(text, "n1")))
+	n1.Ready()
+	n1.Yield(ip)
+	if r := n1.Ready(); len(offered(r)) != 0 || len(n1.Answers()) != 1 {
+		t.Errorf("the only candidate offers it to %v, and answers for %v", offered(r), n1.Answers())
 	}
 }

@@ -27,6 +27,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/heraldlb/herald/internal/core/l2"
 )
 
@@ -118,7 +120,10 @@ func (d *Driver) State() l2.State {
 	defer d.mu.Unlock()
 	s := d.machine.State()
 	for k, message := range d.errors {
-		s.Errors = append(s.Errors, l2.InterfaceError{Interface: k.link, Message: k.what + ": " + message})
+		s.Errors = append(s.Errors, l2.InterfaceError{
+			Interface: k.link, Message: k.what + ": " + message,
+			NoIPv4: k.what == protocolName(unix.ETH_P_ARP), NoIPv6: k.what == protocolName(unix.ETH_P_IPV6),
+		})
 	}
 	slices.SortFunc(s.Errors, func(a, b l2.InterfaceError) int {
 		return cmp.Or(strings.Compare(a.Interface, b.Interface), strings.Compare(a.Message, b.Message))

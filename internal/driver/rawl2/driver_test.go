@@ -290,6 +290,9 @@ func TestErrors(t *testing.T) {
 		if e := s.Errors[i]; e.Interface != "nowhere0" || !strings.HasPrefix(e.Message, start) || !strings.Contains(e.Message, "no such device") {
 			t.Errorf("error %d: %+v", i, e)
 		}
+		if e := s.Errors[i]; e.NoIPv4 != (i == 0) || e.NoIPv6 != (i == 2) {
+			t.Errorf("error %d is about the wrong family: %+v", i, e)
+		}
 	}
 	select {
 	case <-d.Changed():
