@@ -53,6 +53,7 @@ func TestAPI(t *testing.T) {
 	t.Run("columns", s.columns)
 	t.Run("limits", s.limits)
 	t.Run("random", s.random)
+	t.Run("examples", s.examples)
 	t.Run("reapply", s.reapply)
 }
 
