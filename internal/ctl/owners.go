@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -23,7 +25,8 @@ type Ownership struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Services  []string     `json:"services"`
 	// Nodes report that they answer: one, or for a moment two, while one takes
-	// over. Empty: nobody does, and Reason says why as far as it is known.
+	// over. Empty: nobody does, and Reason says why as far as it is known. With
+	// both, somebody else answers as well.
 	Nodes      []string `json:"nodes,omitempty"`
 	Interfaces []string `json:"interfaces,omitempty"`
 	// Others may answer too, by name: they are where the addresses can go.
@@ -88,13 +91,34 @@ func (v *View) ownership(g *announce.Group) Ownership {
 			o.Others = append(o.Others, string(c.Node))
 		}
 	}
-	if len(o.Nodes) == 0 {
-		verdict := v.announce.Verdict(o.key)
-		if o.Reason = string(verdict.Code); o.Reason == "" && v.speakerless(o.key) {
-			o.Reason = string(reason.NoSpeaker)
+	o.Reason = string(v.whyNot(&o))
+	return o
+}
+
+// whyNot says why nobody answers, or that somebody else does: what the objects
+// show, else what the speakers have written on one of the Services.
+func (v *View) whyNot(o *Ownership) reason.Code {
+	nobody := len(o.Nodes) == 0
+	if verdict := v.announce.Verdict(o.key); nobody && verdict.Code != "" {
+		return verdict.Code
+	}
+	if nobody && v.speakerless(o.key) {
+		return reason.NoSpeaker
+	}
+	for _, key := range o.group.Services {
+		obj := v.cluster.service(key)
+		if obj == nil {
+			continue
+		}
+		c := condition(obj, api.ConditionAnnounced)
+		if c == nil || c.Status != metav1.ConditionFalse || !known(c.Reason) {
+			continue
+		}
+		if nobody || c.Reason == string(reason.AddressConflict) {
+			return reason.Code(c.Reason)
 		}
 	}
-	return o
+	return ""
 }
 
 // Shares counts what each node answers for in all, by node; nodes that answer
@@ -140,8 +164,8 @@ func PrintOwners(w io.Writer, list []Ownership, shares []NodeShare, format strin
 	for i := range list {
 		o := &list[i]
 		node := strings.Join(o.Nodes, ",")
-		if node == "" && o.Reason != "" {
-			node = "- (" + o.Reason + ")"
+		if o.Reason != "" {
+			node = orDash(node) + " (" + o.Reason + ")"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", short(o.Addresses, most), short(o.Services, most), orDash(node),
 			orDash(strings.Join(o.Interfaces, ",")), orDash(short(o.Others, most)))
