@@ -13,6 +13,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/linger"
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/driver/links"
@@ -46,6 +47,9 @@ type engine struct {
 
 	// The rest belongs to the goroutine of run.
 	peers     []netip.AddrPort
+	groups    []announce.Group // of the newest plan
+	linger    linger.Machine
+	lingers   time.Time // when it wants to look at groups again; zero: not before the next plan
 	answering map[netip.Addr]ownership.Answer
 	rounds    map[netip.Addr]uint64 // which announcement to make, if not the first
 	round     uint64
@@ -151,6 +155,7 @@ func (e *engine) run(ctx context.Context) error {
 			fn()
 			continue
 		}
+		e.giveGroups(time.Now(), false)
 		e.apply()
 		e.responder.Lease(time.Now().Add(ownership.DefaultFreezeLimit))
 		timer.Reset(e.pause())
@@ -162,10 +167,13 @@ func (e *engine) run(ctx context.Context) error {
 
 // pause is the time until the machine wants to be told the time.
 func (e *engine) pause() time.Duration {
-	if next := e.machine.Next(); !next.IsZero() {
-		return min(max(0, time.Until(next)), ownership.TickInterval)
+	pause := ownership.TickInterval
+	for _, next := range []time.Time{e.machine.Next(), e.lingers} {
+		if !next.IsZero() {
+			pause = min(max(0, time.Until(next)), pause)
+		}
 	}
-	return ownership.TickInterval
+	return pause
 }
 
 // drain takes the events that are already there, so that a node that died
@@ -185,12 +193,24 @@ func (e *engine) drain(events <-chan gossip.Event) {
 }
 
 func (e *engine) takePlan(p plannedGroups) {
-	e.machine.SetGroups(p.groups)
+	e.groups = p.groups
+	e.giveGroups(time.Now(), true)
 	e.machine.SetPeers(p.peers.nodes)
 	if !slices.Equal(e.peers, p.peers.addresses) {
 		e.peers = p.peers.addresses
 		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
 	}
+}
+
+// giveGroups tells the machine who may own what: after a new plan, and when
+// time makes a difference.
+func (e *engine) giveGroups(now time.Time, fresh bool) {
+	if !fresh && (e.lingers.IsZero() || now.Before(e.lingers)) {
+		return
+	}
+	groups, next := e.linger.Apply(now, e.groups)
+	e.lingers = next
+	e.machine.SetGroups(groups)
 }
 
 func (e *engine) takeEvent(ev gossip.Event) {

@@ -61,6 +61,12 @@ type Group struct {
 	// Candidates may own the group, sorted by node name. Groups that are
 	// selected alike share one slice: it is not to be changed.
 	Candidates []Candidate
+	// Local is set when it depends on its endpoints whether a node is a
+	// candidate (externalTrafficPolicy Local).
+	Local bool
+	// Draining nodes are no candidates, because their endpoints terminate while
+	// others are ready; but these still serve. Sorted by node name.
+	Draining []Candidate
 	// Covers is set when the addresses are not covered alike, and is parallel
 	// to Addresses: the nodes that may answer for each, and where. An owner
 	// must be able to answer for all of them.

@@ -120,7 +120,7 @@ func (r *Result) addGroup(members []int) {
 			}
 		}
 	}
-	g.Candidates = r.serving(&g, r.selection.candidates(sets))
+	r.serving(&g, r.selection.candidates(sets))
 	r.Groups = append(r.Groups, g)
 }
 
@@ -165,29 +165,25 @@ func (r *Result) coveredAddresses(members []int) []coverage {
 // serving narrows candidates to the nodes that traffic may be sent to: with
 // externalTrafficPolicy Cluster all, if an endpoint serves anywhere, with Local
 // those where one serves.
-func (r *Result) serving(g *Group, candidates []Candidate) []Candidate {
-	if len(g.Services) == 1 {
-		svc := &r.snapshot.Services[r.byKey[g.Services[0]]]
-		if !svc.Local {
-			if !serves(svc) {
-				return nil
-			}
-			return candidates
-		}
-		return local(candidates, svc.Endpoints)
-	}
+func (r *Result) serving(g *Group, candidates []Candidate) {
 	var merged []lb.NodeEndpoints
 	for _, key := range g.Services {
 		svc := &r.snapshot.Services[r.byKey[key]]
-		if !svc.Local && serves(svc) {
-			return candidates
-		}
-		if svc.Local {
+		switch {
+		case svc.Local && len(g.Services) == 1: // nearly always; without a copy
+			merged = svc.Endpoints
+		case svc.Local:
 			merged = append(merged, svc.Endpoints...)
+		case serves(svc):
+			g.Candidates, g.Local = candidates, false
+			return
 		}
+		g.Local = g.Local || svc.Local
 	}
-	slices.SortFunc(merged, func(a, b lb.NodeEndpoints) int { return cmp.Compare(a.Node, b.Node) })
-	return local(candidates, merged)
+	if len(g.Services) > 1 {
+		slices.SortFunc(merged, func(a, b lb.NodeEndpoints) int { return cmp.Compare(a.Node, b.Node) })
+	}
+	g.Candidates, g.Draining = local(candidates, merged)
 }
 
 // serves reports whether any endpoint of the Service serves.
@@ -195,25 +191,30 @@ func serves(svc *lb.Service) bool {
 	return slices.ContainsFunc(svc.Endpoints, func(e lb.NodeEndpoints) bool { return e.Count > 0 })
 }
 
-// local returns the candidates with a serving endpoint. Both lists are sorted
-// by node; endpoints may list a node more than once.
-func local(candidates []Candidate, endpoints []lb.NodeEndpoints) []Candidate {
-	var out []Candidate
+// local returns the candidates with a serving endpoint, and those that have only
+// draining ones. Both lists are sorted by node; endpoints may list a node more
+// than once.
+func local(candidates []Candidate, endpoints []lb.NodeEndpoints) (serving, draining []Candidate) {
 	c := 0
-	for _, e := range endpoints {
-		if e.Count == 0 {
-			continue
+	for e := 0; e < len(endpoints); {
+		sum := lb.NodeEndpoints{Node: endpoints[e].Node}
+		for ; e < len(endpoints) && endpoints[e].Node == sum.Node; e++ {
+			sum.Count += endpoints[e].Count
+			sum.Draining += endpoints[e].Draining
 		}
-		for c < len(candidates) && candidates[c].Node < e.Node {
+		for c < len(candidates) && candidates[c].Node < sum.Node {
 			c++
 		}
-		if c < len(candidates) && candidates[c].Node == e.Node {
-			if out == nil {
-				out = make([]Candidate, 0, min(len(candidates)-c, len(endpoints)))
+		switch {
+		case c == len(candidates) || candidates[c].Node != sum.Node:
+		case sum.Count > 0:
+			if serving == nil {
+				serving = make([]Candidate, 0, min(len(candidates)-c, len(endpoints)))
 			}
-			out = append(out, candidates[c])
-			c++
+			serving = append(serving, candidates[c])
+		case sum.Draining > 0:
+			draining = append(draining, candidates[c])
 		}
 	}
-	return out
+	return serving, draining
 }

@@ -62,7 +62,7 @@ func TestPlan(t *testing.T) {
 //	node n1 zone=a                             labels; also: excluded unavailable
 //	pool p 192.0.2.0-192.0.2.9,2001:db8::-2001:db8::9   also: frozen
 //	l2 ad pools=p,q nodes=zone:a services=app:web interfaces=eth0 prefer=50*zone:a
-//	service ns/name 192.0.2.1,2001:db8::1 app=web   also: local eps=n1*2,n2 from=p move=n1@TIME
+//	service ns/name 192.0.2.1,2001:db8::1 app=web   also: local eps=n1*2,n2,n3~ from=p (~ is draining) move=n1@TIME
 func parse(t *testing.T, text string) *lb.Snapshot {
 	t.Helper()
 	s := &lb.Snapshot{}
@@ -169,6 +169,10 @@ func parseService(t *testing.T, name string, words []string) lb.Service {
 			svc.AssignedPools = strings.Split(v, ",")
 		case k == "eps":
 			for e := range strings.SplitSeq(v, ",") {
+				if node, draining := strings.CutSuffix(e, "~"); draining {
+					svc.Endpoints = append(svc.Endpoints, lb.NodeEndpoints{Node: lb.NodeName(node), Draining: 1})
+					continue
+				}
 				node, count, many := strings.Cut(e, "*")
 				n := 1
 				if many {
@@ -204,6 +208,9 @@ func render(s *lb.Snapshot, r *announce.Result) string {
 				fmt.Fprintf(&b, " on %v", c.Interfaces)
 			}
 			b.WriteString("\n")
+		}
+		for _, c := range g.Draining {
+			fmt.Fprintf(&b, "    draining: %s\n", c.Node)
 		}
 		if m := g.Move; m.To != "" {
 			fmt.Fprintf(&b, "    to be moved to %s, asked for at %s\n", m.To, m.At.Format(time.RFC3339))

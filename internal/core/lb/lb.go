@@ -221,4 +221,7 @@ type Request struct {
 type NodeEndpoints struct {
 	Node  NodeName
 	Count int
+	// Draining endpoints terminate while others of the Service are ready, so
+	// they do not count; they still serve.
+	Draining int
 }

@@ -37,7 +37,7 @@ type endpoint struct {
 
 // of counts the endpoints of a Service that serve, by node. As in kube-proxy,
 // ready ones serve; if there is none at all, those that still serve while they
-// terminate do. A Pod of a dual-stack Service is in a slice of each family and
+// terminate do. Otherwise these are draining. A Pod of a dual-stack Service is in a slice of each family and
 // counts once. Endpoints outside the cluster count for the node named "".
 func (m slicesByService) of(key lb.ServiceKey) []lb.NodeEndpoints {
 	all := m[key]
@@ -58,7 +58,9 @@ func (m slicesByService) of(key lb.ServiceKey) []lb.NodeEndpoints {
 			}
 		}
 	}
-	eps = slices.DeleteFunc(eps, func(e endpoint) bool { return anyReady && !e.ready })
+	for i := range eps {
+		eps[i].ready = eps[i].ready || !anyReady
+	}
 	slices.SortFunc(eps, func(a, b endpoint) int {
 		if c := strings.Compare(string(a.node), string(b.node)); c != 0 {
 			return c
@@ -66,7 +68,13 @@ func (m slicesByService) of(key lb.ServiceKey) []lb.NodeEndpoints {
 		if c := strings.Compare(string(a.family), string(b.family)); c != 0 {
 			return c
 		}
-		return strings.Compare(a.address, b.address)
+		if c := strings.Compare(a.address, b.address); c != 0 || a.ready == b.ready {
+			return c
+		}
+		if a.ready {
+			return -1 // what is in two slices counts as ready if it is in one
+		}
+		return 1
 	})
 	eps = slices.CompactFunc(eps, func(a, b endpoint) bool {
 		return a.node == b.node && a.family == b.family && a.address == b.address
@@ -99,16 +107,21 @@ func read(family discoveryv1.AddressType, e *discoveryv1.Endpoint) endpoint {
 func count(eps []endpoint) []lb.NodeEndpoints {
 	var out []lb.NodeEndpoints
 	for i := 0; i < len(eps); {
-		j := i
-		for j < len(eps) && eps[j].node == eps[i].node && eps[j].family == eps[i].family {
-			j++
+		one := lb.NodeEndpoints{Node: eps[i].node}
+		family := eps[i].family
+		for ; i < len(eps) && eps[i].node == one.Node && eps[i].family == family; i++ {
+			if eps[i].ready {
+				one.Count++
+			} else {
+				one.Draining++
+			}
 		}
-		if n := len(out); n > 0 && out[n-1].Node == eps[i].node {
-			out[n-1].Count = max(out[n-1].Count, j-i)
+		if n := len(out); n > 0 && out[n-1].Node == one.Node {
+			out[n-1].Count = max(out[n-1].Count, one.Count)
+			out[n-1].Draining = max(out[n-1].Draining, one.Draining)
 		} else {
-			out = append(out, lb.NodeEndpoints{Node: eps[i].node, Count: j - i})
+			out = append(out, one)
 		}
-		i = j
 	}
 	return out
 }

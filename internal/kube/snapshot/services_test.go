@@ -180,7 +180,10 @@ func TestEndpoints(t *testing.T) {
 			slice("web", v4, ep('r', "10.1.0.4", "n2")),
 		}, []lb.NodeEndpoints{{Node: "n1", Count: 1}, {Node: "n2", Count: 2}}},
 		{"terminating ones do not serve while one is ready", []*discoveryv1.EndpointSlice{
-			slice("web", v4, ep('r', "10.1.0.1", "n1"), ep('t', "10.1.0.2", "n2")),
+			slice("web", v4, ep('r', "10.1.0.1", "n1"), ep('t', "10.1.0.2", "n2"), ep('t', "10.1.0.3", "n1"), ep('d', "10.1.0.4", "n3")),
+		}, []lb.NodeEndpoints{{Node: "n1", Count: 1, Draining: 1}, {Node: "n2", Draining: 1}}},
+		{"what is ready in one slice is ready", []*discoveryv1.EndpointSlice{
+			slice("web", v4, ep('t', "10.1.0.1", "n1")), slice("web", v4, ep('r', "10.1.0.1", "n1")),
 		}, []lb.NodeEndpoints{{Node: "n1", Count: 1}}},
 		{"none ready: those that serve while they terminate", []*discoveryv1.EndpointSlice{
 			slice("web", v4, ep('n', "10.1.0.1", "n1"), ep('t', "10.1.0.2", "n2"), ep('d', "10.1.0.3", "n3")),
