@@ -133,7 +133,7 @@ func failovers(ctx context.Context, o Options) ([]Result, error) {
 	var rs []Result
 	var steps []measurement
 	for _, ft := range faults() {
-		steps = append(steps, measurement{o.wantsAny(ft.name+"_p50_ms", ft.name+"_p99_ms", ft.name+"_max_ms", "l2_two_owner_ms_max", "l2_two_owner_healing_ms_max",
+		steps = append(steps, measurement{o.wantsAny(ft.name+"_p50_ms", ft.name+"_p99_ms", ft.name+"_client_p50_ms", "l2_two_owner_ms_max", "l2_two_owner_healing_ms_max",
 			"api_requests_per_failover"), func(ctx context.Context, o Options, _ *cluster) ([]Result, error) { return f.lose(ctx, o, ft) }})
 	}
 	steps = append(steps,

@@ -32,7 +32,12 @@ func (v *View) part(key lb.ServiceKey) []nodeLine {
 		at := slices.IndexFunc(owners, func(o owner) bool { return o.node == string(name) })
 		why := v.announce.Explain(key, name)
 		if at >= 0 {
-			first = append(first, nodeLine{string(name), ownerReason(owners[at], why)})
+			line := ownerReason(owners[at], why)
+			if group != nil && slices.ContainsFunc(group.Draining, func(c announce.Candidate) bool { return c.Node == name }) {
+				line = ownerReason(owners[at], reason.Reason{})
+				line.Text += ", for a moment: its endpoints terminate, and still serve"
+			}
+			first = append(first, nodeLine{string(name), line})
 			owners[at].node = "" // has its line
 			continue
 		}
