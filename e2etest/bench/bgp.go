@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -377,80 +375,4 @@ func (r *routed) upgrade(ctx context.Context, o Options, _ *cluster) ([]Result, 
 		}
 		return r.both(ctx)
 	})
-}
-
-// resets changes Services, endpoints, advertisements, communities and labels of nodes for a while, and counts the sessions that the
-// router has lost meanwhile.
-func (r *routed) resets(ctx context.Context, o Options, _ *cluster) ([]Result, error) {
-	before, err := r.dropped(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range 60 {
-		yes := fmt.Sprintf("n%d", i)
-		steps := [][]string{
-			{"patch", "bgpadvertisement", "load", "-n", o.Namespace, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"communities":["64512:%d"],"aggregationLength":%d}}`, i, 32-i%3)},
-			{"label", "node", "node1", "--overwrite", "churn=" + yes},
-			{"label", "service", "web", "--overwrite", "churn=" + yes},
-			{"patch", "bgppeer", "tor", "-n", o.Namespace, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"connectTime":"%ds"}}`, 1+i)},
-			{"patch", "service", "web", "-p", fmt.Sprintf(`{"spec":{"externalTrafficPolicy":"%s"}}`, []string{"Local", "Cluster"}[i%2])},
-			{"scale", "deployment", "server", fmt.Sprintf("--replicas=%d", i%3)},
-		}
-		if _, _, err := r.Kubectl(ctx, nil, steps[i%len(steps)]...); err != nil {
-			return nil, err
-		}
-	}
-	if err := sleep(ctx, afterward); err != nil {
-		return nil, err
-	}
-	after, err := r.dropped(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if after > before {
-		r.sayWhy(ctx, o)
-	}
-	return []Result{{"bgp_session_resets_under_churn", float64(after - before), "sessions"}}, nil
-}
-
-// sayWhy shows what router and speakers say about sessions that were lost.
-func (r *routed) sayWhy(ctx context.Context, o Options) {
-	if out, err := r.Exec(ctx, bgpRouter, "vtysh", "-N", bgpRouter, "-c", "show bgp neighbors"); err == nil {
-		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "Last reset") || strings.HasPrefix(line, "BGP neighbor is") {
-				o.say("router: %s", strings.TrimSpace(line))
-			}
-		}
-	}
-	logs, err := filepath.Glob(filepath.Join(r.LogDir(), "pods", o.Namespace+"_*speaker*", "speaker", "*.log"))
-	if err != nil {
-		return
-	}
-	for _, name := range logs {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, "BGP session is") || strings.Contains(line, "BFD session changed") {
-				o.say("speaker: %s", strings.TrimSpace(line))
-			}
-		}
-	}
-}
-
-// dropped is how many sessions the router has lost since it started.
-func (r *routed) dropped(ctx context.Context) (int, error) {
-	out, err := r.Exec(ctx, bgpRouter, "vtysh", "-N", bgpRouter, "-c", "show bgp neighbors")
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for line := range strings.Lines(string(out)) {
-		var up, down int
-		if _, err := fmt.Sscanf(strings.TrimSpace(line), "Connections established %d; dropped %d", &up, &down); err == nil {
-			total += down
-		}
-	}
-	return total, nil
 }
