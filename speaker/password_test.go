@@ -38,7 +38,9 @@ func TestPasswords(t *testing.T) { //nolint:paralleltest // its routers have the
 		routertest.Await(t, what, 20*time.Second, func() bool { return check(s.state(peer)) })
 	}
 	says := func(text string) func(bgp.SessionState) bool {
-		return func(st bgp.SessionState) bool { return st.State != bgp.Established && strings.Contains(st.LastError, text) }
+		return func(st bgp.SessionState) bool {
+			return st.State != bgp.Established && strings.Contains(st.LastError, text)
+		}
 	}
 	s.plan()
 	expect("no Secret", "easy", says(`the Secret "shared" with the password does not exist`))
