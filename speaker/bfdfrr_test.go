@@ -14,10 +14,10 @@ import (
 	"github.com/heraldlb/herald/internal/routertest"
 )
 
-// TestBFDWithFRR: the first session is not lost when BFD comes up, a cut cable
+// TestRoutersBFD: the first session is not lost when BFD comes up, a cut cable
 // is noticed at once and healed, and BFD that the router's operator shuts down
 // takes nothing along.
-func TestBFDWithFRR(t *testing.T) { //nolint:paralleltest // its interfaces have the names of another test's
+func TestRoutersBFD(t *testing.T) { //nolint:paralleltest // its interfaces have the names of another test's
 	node, far := netnstest.Host(t), netnstest.New(t)
 	netnstest.Veth(t, node, "bfd0", far, "eth0")
 	node.AddAddr(t, "bfd0", netip.MustParsePrefix("10.0.95.1/24"))

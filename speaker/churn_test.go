@@ -34,14 +34,14 @@ import (
 )
 
 var (
-	churn     = flag.Int("churn", 10_000, "random events of TestChurn")
-	churnSeed = flag.Uint64("churn-seed", 0, "seed of TestChurn; 0: a new one")
+	churn     = flag.Int("churn", 10_000, "random events of TestRoutersChurn")
+	churnSeed = flag.Uint64("churn-seed", 0, "seed of TestRoutersChurn; 0: a new one")
 )
 
-// churnNode is the node whose speaker TestChurn runs.
+// churnNode is the node whose speaker TestRoutersChurn runs.
 const churnNode = lb.NodeName("n1")
 
-// side is what TestChurn runs: the BGP side of a speaker, from objects to
+// side is what TestRoutersChurn runs: the BGP side of a speaker, from objects to
 // sockets. Only the API server is missing.
 type side struct {
 	router  *router
@@ -194,11 +194,11 @@ func prefixesIn(text string) []string {
 	return slices.Compact(out)
 }
 
-// TestChurn: whatever happens to Services, endpoints, labels of nodes and the
+// TestRoutersChurn: whatever happens to Services, endpoints, labels of nodes and the
 // configuration of others, the sessions with FRR and BIRD stay, and in the end
 // both have what is wanted. Objects go in, as a user writes them, and packets
 // come out.
-func TestChurn(t *testing.T) { //nolint:paralleltest // it keeps the machine busy, others measure time
+func TestRoutersChurn(t *testing.T) { //nolint:paralleltest // it keeps the machine busy, others measure time
 	f, b, other := churnRouters(t)
 	o := newObjects(other.at)
 	s := runSide(t, o)

@@ -14,10 +14,10 @@ import (
 	"github.com/heraldlb/herald/internal/routertest"
 )
 
-// TestPasswords: a rotated Secret counts without a restart, a wrong one is the
+// TestRoutersPasswords: a rotated Secret counts without a restart, a wrong one is the
 // peer's reason, and without the Secret nobody tries without a password, not
 // even with a router that would not mind.
-func TestPasswords(t *testing.T) { //nolint:paralleltest // its routers have the names of another test's
+func TestRoutersPasswords(t *testing.T) { //nolint:paralleltest // its routers have the names of another test's
 	node, far := netnstest.Host(t), netnstest.New(t)
 	netnstest.Veth(t, node, "pass0", far, "eth0")
 	node.AddAddr(t, "pass0", netip.MustParsePrefix("10.0.94.1/24"))

@@ -15,19 +15,25 @@ run() {
 	(cd "$dir" && "$gotestsum" --format "$format" --jsonfile "$logs/$name.json" -- "$@")
 }
 
+# Tests of the speaker with real routers.
+routers='^TestRouters'
+
 level() {
 	case $1 in
 	unit)
 		local packages
 		packages=$(go list ./... | grep -v '/internal/driver/\|/internal/netnstest\|/speaker/bgpinterop')
 		# shellcheck disable=SC2086 # one word per package
-		run unit . pkgname -timeout 10m $packages
+		run unit . pkgname -timeout 10m -skip "$routers" $packages
 		;;
 	drivers)
 		local packages
 		packages=$(go list ./... | grep '/internal/driver/\|/internal/netnstest\|/speaker/bgpinterop')
+		local rc=0
 		# shellcheck disable=SC2086
-		run drivers . pkgname -timeout 10m $packages
+		run drivers . pkgname -timeout 10m $packages || rc=$?
+		run routers . pkgname -timeout 10m -run "$routers" ./speaker || rc=$?
+		return $rc
 		;;
 	api)
 		# Never from the cache: it knows nothing of files outside the module, and these test the chart and the CRDs.
