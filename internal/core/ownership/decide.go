@@ -211,15 +211,19 @@ func (m *Machine) decide(g *group) {
 	owner := held.node
 	switch {
 	case claimed:
-		g.unclaimed = time.Time{}
+		g.unclaimed, g.urged = time.Time{}, 0
 	case !m.settled:
 		owner = "" // it could not claim, and may not know the candidates yet
 	case g.unclaimed.IsZero():
-		g.unclaimed = m.now
+		g.unclaimed, g.urged = m.now, 0
 		fallthrough
 	default:
-		if owner = m.elect(g); owner == "" {
+		switch owner = m.elect(g); owner {
+		case "":
 			g.unclaimed = time.Time{} // nobody lets time pass
+		case m.cfg.Self:
+		default:
+			m.urge(g, owner)
 		}
 	}
 	if m.leaving {
@@ -260,6 +264,9 @@ func (m *Machine) waitFor(g *group, held claim, done bool) {
 // nextTurn is when to look again at a group whose elected node has not claimed.
 func (m *Machine) nextTurn(g *group) time.Time {
 	next := g.unclaimed.Add(time.Duration(m.turn(g)+1) * m.cfg.ClaimTimeout)
+	if urge := m.nextUrge(g); urge.After(m.now) && urge.Before(next) {
+		next = urge
+	}
 	if again := g.seized.Add(reclaimInterval); again.After(m.now) && again.Before(next) {
 		return again
 	}

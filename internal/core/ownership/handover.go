@@ -28,8 +28,9 @@ type giving struct {
 	sent    time.Time // the last one
 }
 
-// ack is a claim to be shown to a node that offered the group.
-type ack struct {
+// letterOn is on a group, by its key, to one node: an answer to its offer, or a
+// request to take the group.
+type letterOn struct {
 	to  lb.NodeName
 	key netip.Addr
 }
@@ -172,6 +173,7 @@ type offer struct {
 	key   netip.Addr
 	epoch uint64
 	to    lb.NodeName
+	owner lb.NodeName // by that claim: who offers, unless this is to urge
 
 	// In a message: the place of the claim on the key, and by how much epoch is
 	// higher, which is how many were asked before.
@@ -189,17 +191,19 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 	cur := m.claims[o.key]
 	switch {
 	case cur.node == m.cfg.Self && cur.epoch > o.epoch:
-		m.acks[ack{from, g.Key}] = true
+		m.acks[letterOn{from, g.Key}] = true
 		return
 	case cur.epoch > o.epoch || !m.settled || !m.eligible(g, m.cfg.Self):
 		return
+	case o.owner != from && (cur.node != o.owner || m.eligible(g, cur.node)):
+		return // urged to take what somebody has
 	}
 	m.take(g.Key, o.epoch+1)
 	for _, ip := range g.Addresses {
 		m.take(ip, 0)
 	}
 	m.dirty[g.Key] = true
-	m.acks[ack{from, g.Key}] = true
+	m.acks[letterOn{from, g.Key}] = true
 }
 
 // take claims an address that was offered, with an epoch that wins.

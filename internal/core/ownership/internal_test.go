@@ -49,7 +49,7 @@ func sampleMessage() message {
 			{Address: netip.MustParseAddr("192.0.2.1"), Epoch: 1, Node: "n1"},
 			{Address: netip.MustParseAddr("2001:db8::1"), Epoch: maxEpoch, Node: "n3", Unproven: true},
 		},
-		offers:   []offer{{key: netip.MustParseAddr("192.0.2.1"), epoch: 4, to: "n2", claim: 0, turn: 3}},
+		offers:   []offer{{key: netip.MustParseAddr("192.0.2.1"), epoch: 4, to: "n2", owner: "n1", claim: 0, turn: 3}},
 		greeting: &held,
 	}
 }

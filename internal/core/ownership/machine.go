@@ -79,7 +79,8 @@ type Machine struct {
 	conceded map[netip.Addr]claim      // own claims that lost, to be sent once more
 	giving   map[netip.Addr]*group     // being handed over, by key
 	offers   []*group                  // of giving, to be sent
-	acks     map[ack]bool              // to be sent
+	urges    []letterOn                // to be sent
+	acks     map[letterOn]bool         // to be sent
 	greeted  map[lb.NodeName]time.Time // nodes that came; when to greet them once more
 	greet    []lb.NodeName             // to be greeted now
 	remind   []lb.NodeName             // to be told what they hold
@@ -120,6 +121,7 @@ type group struct {
 	unclaimed time.Time
 	// seized is when this node last took the group from a living node.
 	seized time.Time
+	urged  uint8   // how often its elected node was asked, see urge
 	giving *giving // while this node hands the group over
 	// wish is where this node was asked to move the group.
 	wish      lb.NodeName
@@ -152,7 +154,7 @@ func New(cfg Config) *Machine {
 		disputed:  map[netip.Addr]bool{},
 		conceded:  map[netip.Addr]claim{},
 		giving:    map[netip.Addr]*group{},
-		acks:      map[ack]bool{},
+		acks:      map[letterOn]bool{},
 		greeted:   map[lb.NodeName]time.Time{},
 	}
 }

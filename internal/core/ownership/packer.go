@@ -55,7 +55,7 @@ func (p *packer) claim(ip netip.Addr, c claim) {
 
 // offer shows the claims on a group and offers it. The claims give the epochs
 // that the receiver may not know yet.
-func (p *packer) offer(g *group) {
+func (p *packer) offer(g *group, turn uint64) {
 	p.group(g)
 	at := uint64(0)
 	for i, c := range p.msg.claims {
@@ -64,7 +64,7 @@ func (p *packer) offer(g *group) {
 		}
 	}
 	p.msg.offers = append(p.msg.offers, offer{
-		key: g.Key, epoch: p.msg.claims[at].Epoch + g.giving.turn, to: p.to, claim: at, turn: g.giving.turn,
+		key: g.Key, epoch: p.msg.claims[at].Epoch + turn, to: p.to, claim: at, turn: turn,
 	})
 	p.size += offerSize
 }
@@ -77,7 +77,7 @@ func (p *packer) group(g *group) {
 	if !g.Has(g.Key) {
 		addresses = append([]netip.Addr{g.Key}, addresses...)
 	}
-	p.room(len(addresses)+1, p.m.cfg.Self)
+	p.room(len(addresses)+1, p.m.claims[g.Key].node)
 	for _, ip := range addresses {
 		if c, ok := p.m.claims[ip]; ok {
 			p.claim(ip, c)

@@ -66,7 +66,12 @@ func (m *Machine) messages() []Letter {
 		}
 		for _, g := range m.offers {
 			if g.givenTo(to) {
-				p.offer(g)
+				p.offer(g, g.giving.turn)
+			}
+		}
+		for _, u := range m.urges {
+			if g, known := m.groups[u.key]; known && u.to == to {
+				p.offer(g, 0)
 			}
 		}
 		for _, a := range acks {
@@ -76,7 +81,7 @@ func (m *Machine) messages() []Letter {
 		}
 		out = append(out, p.finish()...)
 	}
-	m.offers, m.greet, m.remind = nil, nil, nil
+	m.offers, m.urges, m.greet, m.remind = nil, nil, nil, nil
 	return out
 }
 
@@ -156,13 +161,16 @@ func (m *Machine) greetDue() {
 }
 
 // correspondents are the nodes that something is to be told alone, sorted.
-func (m *Machine) correspondents(acks []ack) []lb.NodeName {
-	if len(m.offers)+len(acks)+len(m.greet)+len(m.remind) == 0 {
+func (m *Machine) correspondents(acks []letterOn) []lb.NodeName {
+	if len(m.offers)+len(m.urges)+len(acks)+len(m.greet)+len(m.remind) == 0 {
 		return nil
 	}
 	var out []lb.NodeName
 	for _, g := range m.offers {
 		out = append(out, g.giving.to)
+	}
+	for _, u := range m.urges {
+		out = append(out, u.to)
 	}
 	for _, a := range acks {
 		out = append(out, a.to)

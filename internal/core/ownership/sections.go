@@ -141,6 +141,7 @@ func (msg *message) readOffers(r *reader) {
 		}
 		o.key = msg.claims[o.claim].Address
 		o.epoch = msg.claims[o.claim].Epoch + o.turn
+		o.owner = msg.claims[o.claim].Node
 		msg.offers = append(msg.offers, o)
 	}
 }

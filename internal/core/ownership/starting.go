@@ -62,8 +62,8 @@ func (m *Machine) quiet(ip netip.Addr) bool {
 
 // dueAcks takes the answers to offers that need not wait any more, sorted: an
 // offer is answered once this node answers for the group.
-func (m *Machine) dueAcks() []ack {
-	var due []ack
+func (m *Machine) dueAcks() []letterOn {
+	var due []letterOn
 	for a := range m.acks {
 		g, known := m.groups[a.key]
 		if known && m.begins(g) {
@@ -74,7 +74,7 @@ func (m *Machine) dueAcks() []ack {
 			due = append(due, a)
 		}
 	}
-	slices.SortFunc(due, func(a, b ack) int { return cmp.Or(cmp.Compare(a.to, b.to), a.key.Compare(b.key)) })
+	slices.SortFunc(due, func(a, b letterOn) int { return cmp.Or(cmp.Compare(a.to, b.to), a.key.Compare(b.key)) })
 	return due
 }
 

@@ -5,6 +5,7 @@ package sim
 // rewire schedules what nodes will find out about each other.
 func (c *Cluster) rewire() {
 	c.watch.disturbed(c)
+	clear(c.reach)
 	for _, a := range c.nodes {
 		if a.machine == nil || a.frozen {
 			continue

@@ -23,6 +23,8 @@ func (c *Cluster) Start(names ...lb.NodeName) {
 			slices.SortFunc(c.nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
 		}
 		n.life++
+		n.since = c.now
+		clear(c.reach)
 		n.machine = ownership.New(ownership.Config{Self: name, BalanceInterval: c.cfg.Balance, StartLimit: ownership.StartLimit})
 		n.sees, n.pending, n.answers = map[*node]bool{}, map[*node]bool{}, map[netip.Addr]bool{}
 		n.met, n.opening = map[*node]bool{}, map[netip.Addr]int{}
@@ -81,6 +83,7 @@ func (c *Cluster) Thaw(name lb.NodeName) {
 		return
 	}
 	n.frozen = false
+	clear(c.reach)
 	c.input(n, func(*ownership.Machine) {})
 	for _, do := range n.inbox {
 		c.at(c.draw(c.cfg.Delay), n, do)
@@ -89,33 +92,36 @@ func (c *Cluster) Thaw(name lb.NodeName) {
 	c.rewire()
 }
 
-// Jump puts a node's clock ahead while it runs, or back while it does not: a
-// running process has a clock that does not go back.
-func (c *Cluster) Jump(name lb.NodeName, d time.Duration) {
-	n := c.node(name)
-	if n.machine == nil || d > 0 {
-		n.clock += d
-	}
-}
-
 // Partition separates the named nodes from the others; without names it heals
 // everything, one-way losses too.
 func (c *Cluster) Partition(names ...lb.NodeName) {
-	for _, n := range c.nodes {
-		n.side = 0
-		if slices.Contains(names, n.name) {
-			n.side = 1
-		}
-	}
 	if len(names) == 0 {
 		clear(c.blocked)
+		c.Split()
+		return
 	}
+	c.Split(names)
+}
+
+// Split divides the cluster: each of the given sets, and the rest, hears only
+// itself.
+func (c *Cluster) Split(sets ...[]lb.NodeName) {
+	for _, n := range c.nodes {
+		n.side = 1 + slices.IndexFunc(sets, func(set []lb.NodeName) bool { return slices.Contains(set, n.name) })
+	}
+	c.sides = max(c.sides, len(sets)+1)
 	c.rewire()
 }
 
-// Block loses everything on the way from one node to another, not back.
-func (c *Cluster) Block(from, to lb.NodeName) {
-	c.blocked[link{c.node(from), c.node(to)}] = true
+// Block loses everything on the way from some nodes to some others, not back.
+func (c *Cluster) Block(from, to []lb.NodeName) {
+	for _, a := range from {
+		for _, b := range to {
+			if a != b {
+				c.blocked[link{c.node(a), c.node(b)}] = true
+			}
+		}
+	}
 	c.rewire()
 }
 

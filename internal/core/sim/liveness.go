@@ -16,10 +16,10 @@ func (c *Cluster) startLiveness(n *node) {
 	if !c.cfg.Liveness {
 		return
 	}
-	life := c.now.Add(n.clock).UnixNano()
+	life := c.wall(n).UnixNano()
 	n.liveness = liveness.New(liveness.Config{Self: n.name, Life: uint64(max(1, life))})
 	n.beatAt = time.Time{}
-	c.listen(n, func(m *liveness.Machine) { m.Tick(c.now.Add(n.clock)) })
+	c.listen(n, func(m *liveness.Machine) { m.Tick(c.monotonic(n)) })
 }
 
 // listen gives the machine that listens something, and does what comes of it.
@@ -29,7 +29,7 @@ func (c *Cluster) listen(n *node, give func(*liveness.Machine)) {
 		return
 	}
 	m := n.liveness
-	m.Advance(c.now.Add(n.clock))
+	m.Advance(c.monotonic(n))
 	give(m)
 	r := m.Ready()
 	for _, p := range r.Send {
@@ -70,15 +70,12 @@ func (c *Cluster) visit(a, b *node) {
 
 // beatLater lets the machine that listens have the time when it wants it.
 func (c *Cluster) beatLater(n *node) {
-	next := n.liveness.Next().Add(-n.clock)
-	if next.Before(c.now) {
-		next = c.now
-	}
+	next := c.when(n, n.liveness.Next().Sub(c.monotonic(n)))
 	if n.beatAt.After(c.now) && !next.Before(n.beatAt) {
 		return
 	}
 	n.beatAt = next
-	c.at(next.Sub(c.now), n, func() { c.listen(n, func(m *liveness.Machine) { m.Tick(c.now.Add(n.clock)) }) })
+	c.at(next.Sub(c.now), n, func() { c.listen(n, func(m *liveness.Machine) { m.Tick(c.monotonic(n)) }) })
 }
 
 func (c *Cluster) sendPacket(from *node, p liveness.Packet) {

@@ -14,7 +14,7 @@ import (
 // tick tells a machine the time that its node believes it is.
 func (n *node) tick(c *Cluster) {
 	n.ticked = c.now
-	n.machine.Tick(c.now.Add(n.clock))
+	n.machine.Tick(c.wall(n))
 }
 
 // input gives a machine something and does what comes of it, in the order that
@@ -96,10 +96,7 @@ func (c *Cluster) wakeLater(n *node) {
 	if next.IsZero() {
 		return
 	}
-	next = next.Add(-n.clock)
-	if next.Before(c.now) {
-		next = c.now
-	}
+	next = c.when(n, next.Sub(c.wall(n)))
 	if !next.Before(c.now.Add(ownership.TickInterval)) || n.wake.After(c.now) && !next.Before(n.wake) {
 		return
 	}
@@ -201,20 +198,20 @@ func (c *Cluster) reaches(from, to *node) bool {
 	if len(c.blocked) == 0 {
 		return false
 	}
-	seen := map[*node]bool{from: true}
-	for queue := []*node{from}; len(queue) > 0; queue = queue[1:] {
-		for _, next := range c.nodes {
-			if seen[next] || next.frozen || !c.direct(queue[0], next) {
-				continue
+	seen := c.reach[from]
+	if seen == nil {
+		seen = map[*node]bool{from: true}
+		c.reach[from] = seen
+		for queue := []*node{from}; len(queue) > 0; queue = queue[1:] {
+			for _, next := range c.nodes {
+				if !seen[next] && !next.frozen && c.direct(queue[0], next) {
+					seen[next] = true
+					queue = append(queue, next)
+				}
 			}
-			if next == to {
-				return true
-			}
-			seen[next] = true
-			queue = append(queue, next)
 		}
 	}
-	return false
+	return seen[to]
 }
 
 // connected reports whether two nodes can talk with each other. A new life of a

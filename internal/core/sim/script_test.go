@@ -101,7 +101,7 @@ func runScript(t *testing.T, script string) string {
 		case "partition":
 			c.Partition(names...)
 		case "block":
-			c.Block(names[0], names[1])
+			c.Block(names[:1], names[1:])
 		case "move":
 			c.Move(netip.MustParseAddr(words[1]), names[1])
 		case "interfaces":

@@ -91,7 +91,9 @@ type Cluster struct {
 	seq     int
 	nodes   []*node // by name
 	groups  []announce.Group
-	blocked map[link]bool // links that lose everything in one direction
+	blocked map[link]bool            // links that lose everything in one direction
+	reach   map[*node]map[*node]bool // see reaches; cleared when links or nodes change
+	sides   int                      // of partitions so far, at least 1
 	watch   watch
 }
 
@@ -107,7 +109,11 @@ type node struct {
 	joined     bool               // somebody has let it in, in this life
 	leaving    bool
 	side       int           // of a partition
-	clock      time.Duration // how much its clock is ahead
+	clock      time.Duration // how much its clock was ahead when it was started
+	jumped     time.Duration // how much its clock on the wall has jumped since
+	stood      time.Duration // how long its monotonic clock has stood still since
+	drift      int64         // how much faster its clocks run, in millionths
+	since      time.Time     // from when on it drifts
 	frozen     bool
 	ticked     time.Time // when its process last worked
 	inbox      []func()  // what arrived while frozen
@@ -127,6 +133,8 @@ func New(cfg Config) *Cluster {
 		cfg: cfg, start: start, now: start,
 		rng:     random{state: cfg.Seed},
 		blocked: map[link]bool{},
+		reach:   map[*node]map[*node]bool{},
+		sides:   1,
 		watch:   newWatch(),
 	}
 }

@@ -18,6 +18,7 @@ type watch struct {
 	stale     bool                // everything is to be looked at
 	touched   map[netip.Addr]bool // these are
 	calm      time.Time           // the last disturbance
+	sides     [MaxSides]bool      // reused
 
 	overlapSince map[overlap]time.Time
 	darkSince    map[netip.Addr]time.Time
@@ -29,6 +30,9 @@ type watch struct {
 	longestNeglect neglect
 	moves          int
 }
+
+// MaxSides is how many sides a partition may have.
+const MaxSides = 8
 
 type overlap struct {
 	ip   netip.Addr
@@ -104,7 +108,8 @@ func (w *watch) look(c *Cluster) {
 
 func (w *watch) lookAt(c *Cluster, ip netip.Addr) {
 	var first *node
-	var sides [2]bool
+	sides := w.sides[:c.sides]
+	clear(sides)
 	for i, a := range c.nodes {
 		if !a.answering(ip) {
 			w.end(c, ip, a, c.nodes[i+1:])
@@ -125,8 +130,9 @@ func (w *watch) lookAt(c *Cluster, ip netip.Addr) {
 	}
 	w.lookDark(c, ip, first)
 	if c.cfg.Bound > 0 {
-		w.lookNeglect(c, place{ip, 0}, sides[0])
-		w.lookNeglect(c, place{ip, 1}, sides[1])
+		for side, answered := range sides {
+			w.lookNeglect(c, place{ip, side}, answered)
+		}
 	}
 }
 

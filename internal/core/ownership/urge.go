@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"time"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+)
+
+// urgeAfter is how long a group may wait for its elected node before that is
+// asked to take it; then twice as long, and so on.
+const urgeAfter = 100 * time.Millisecond
+
+// urge asks the elected node of a group to take it. It may not know that it is
+// elected: claims and records that were sent while it could not be heard for a
+// moment are not repeated, until full states are exchanged seconds later. It
+// might wait for the owner that it knows of, which gave way to another one that
+// has died; or for a node of which it does not know that it cannot own.
+//
+// This is an offer of somebody else's claim. The node takes it unless it hears
+// the claimant itself.
+func (m *Machine) urge(g *group, elected lb.NodeName) {
+	if _, claimed := m.claims[g.Key]; !claimed || m.now.Before(m.nextUrge(g)) {
+		return
+	}
+	g.urged++
+	m.urges = append(m.urges, letterOn{elected, g.Key})
+}
+
+// nextUrge is when to ask the elected node of an unclaimed group.
+func (m *Machine) nextUrge(g *group) time.Time { return g.unclaimed.Add(urgeAfter << g.urged) }
