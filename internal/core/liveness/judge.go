@@ -224,7 +224,16 @@ func (m *Machine) Receive(pk Packet) bool { return m.ReceiveLate(pk, 0) }
 func (m *Machine) ReceiveLate(pk Packet, age time.Duration) bool {
 	at := m.now.Add(-age)
 	p, known := m.peers[pk.From]
-	if !known || pk.To != m.cfg.Self || pk.From == m.cfg.Self || pk.Life < p.life {
+	if !known || pk.To != m.cfg.Self || pk.From == m.cfg.Self {
+		return false
+	}
+	if pk.Echo > m.cfg.Life {
+		m.outlive(pk.Echo)
+	}
+	if pk.Life < p.life {
+		// A recording, or its clock was set back before it started. The answer
+		// tells it which life it has to outdo.
+		m.send(p, Packet{Kind: Heartbeat})
 		return false
 	}
 	if pk.Life > p.life {
@@ -248,6 +257,13 @@ func (m *Machine) ReceiveLate(pk Packet, age time.Duration) bool {
 	m.hear(p, &pk, at)
 	m.heed(p, &pk)
 	return true
+}
+
+// outlive makes this life later than a former one that somebody remembers:
+// nothing that this node says would count otherwise.
+func (m *Machine) outlive(former uint64) {
+	m.cfg.Life = former + 1
+	m.incarnation = max(m.incarnation, m.cfg.Life)
 }
 
 // meet begins a conversation with a new life of a node.

@@ -232,6 +232,7 @@ func (m *Machine) decide(g *group) {
 	mine := owner == m.cfg.Self && m.settled && (claimed || m.maySeize(g))
 	if mine {
 		m.claim(g)
+		g.unclaimed, g.urged = time.Time{}, 0
 	}
 	m.waitFor(g, held, claimed || mine || owner == "")
 	if owner == m.cfg.Self && !mine {

@@ -100,3 +100,21 @@ func TestUrgeSpins(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyPassedOver: an owner that has to stop names the first of its
+// successors, also long after it took the address.
+func TestNobodyPassedOver(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.2", "n1", "n2", "n3") // in this order
+	n1, n2, n3 := settled("n1", g), settled("n2", g), settled("n3", g)
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2, "n3": n3})
+	n1.Ready()
+	for at := time.Duration(0); at <= 3*time.Second; at += ownership.TickInterval {
+		n1.Tick(start.Add(at))
+	}
+	n1.SetInterfaces(nil)
+	n1.Ready()
+	if owner, _ := n1.Owner(addr("192.0.2.2")); owner != "n2" {
+		t.Errorf("n1 expects %q to take over, want n2", owner)
+	}
+}

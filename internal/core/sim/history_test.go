@@ -269,10 +269,7 @@ func (h *history) suspend(n lb.NodeName) {
 	if h.rng.IntN(2) == 0 {
 		h.do("restart "+string(n)+" with another time", func() {
 			h.Kill(n)
-			back := -h.span(time.Hour)
-			if !h.cfg.Liveness { // packets of what seems to be a former life are no proof
-				h.Jump(n, back)
-			}
+			h.Jump(n, -h.span(time.Hour))
 			h.Start(n)
 		})
 		return

@@ -65,6 +65,9 @@ func TestScripts(t *testing.T) {
 func runScript(t *testing.T, script string) string {
 	t.Helper()
 	cfg := sim.DefaultConfig(1)
+	if *trace {
+		cfg.Trace = func(at time.Duration, what string) { fmt.Println(at, what) }
+	}
 	c := sim.New(cfg)
 	var nodes []lb.NodeName
 	var out strings.Builder
