@@ -58,9 +58,9 @@ const (
 
 // target is one address on one usable link: what is answered and announced.
 type target struct {
-	addr   *address
-	link   Link
-	number uint64
+	addr *address
+	link Link
+	born uint64 // see Reach.Number
 	plan
 	stage stage
 	lost  int        // times in a row that probing found somebody else
@@ -189,7 +189,7 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 			continue
 		}
 		m.made++
-		t := &target{addr: a, link: l, number: m.made, plan: plan{position: unqueued}}
+		t := &target{addr: a, link: l, born: m.made, plan: plan{position: unqueued}}
 		m.targets[t.key()] = t
 		a.targets = append(a.targets, t)
 		if m.cfg.Probe > 0 && a.probe && !slices.Contains(a.proven, l.Name) {
@@ -310,7 +310,7 @@ func (m *Machine) Reaches() []Reach {
 	out := make([]Reach, 0, len(m.targets))
 	for _, a := range m.order {
 		for _, t := range a.targets {
-			out = append(out, Reach{a.ip, t.link, t.number})
+			out = append(out, Reach{a.ip, t.link, t.born})
 		}
 	}
 	return out
