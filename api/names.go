@@ -110,6 +110,9 @@ const (
 	ConditionPoolReconcilerValid = "poolReconcilerValid"
 	// ConditionConfigReconcilerValid is set on a speaker's ConfigurationState.
 	ConditionConfigReconcilerValid = "configReconcilerValid"
+	// ConditionConnected is set on a speaker's ConfigurationState: whether it
+	// hears other speakers.
+	ConditionConnected = GroupHerald + "/Connected"
 )
 
 // Reasons of the conditions of a ConfigurationState.
@@ -117,6 +120,8 @@ const (
 	ReasonReconciled         = "Reconciled"
 	ReasonConfigurationError = "ConfigurationError"
 	ReasonUnknownError       = "UnknownError"
+	ReasonConnected          = "Connected"
+	ReasonCutOff             = "CutOff"
 )
 
 // Sources of events, named as alerts and runbooks already know them.

@@ -63,6 +63,9 @@ type reporter struct {
 	// The rest belongs to the goroutine of the report loop.
 	bad  map[lb.ServiceKey]badNews
 	calm calm
+	// alone is since when no other speaker is heard; zero: some are, or there
+	// are none.
+	alone time.Time
 }
 
 type badNews struct {
@@ -94,6 +97,12 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
 	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
+		switch {
+		case !m.Alone():
+			r.alone = time.Time{}
+		case r.alone.IsZero():
+			r.alone = time.Now()
+		}
 		for i := range p.snapshot.Services {
 			rep := r.report(m, &p.plan, &p.snapshot.Services[i], s)
 			if !rep.Reason.Good() && !ofOwner(rep.Reason) && p.plan.CoveredByBGP(rep.Key) {
@@ -264,10 +273,30 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 		again = calmed
 	}
 	writes = append(writes, r.bgpWrites(objs, &x)...)
-	if w, ok := status.SpeakerState(r.who, objs.ConfigurationStates, p.problems, nil, now); ok {
+	contact, look := r.contact(now)
+	if look > 0 && (again == 0 || look < again) {
+		again = look
+	}
+	if w, ok := status.SpeakerState(r.who, objs.ConfigurationStates, p.problems, nil, contact, now); ok {
 		writes = append(writes, w)
 	}
 	return writes, again, true
+}
+
+// alonePatience is how long a speaker must hear nobody before it says so: when it
+// starts, it has not met the others yet.
+const alonePatience = 5 * time.Second
+
+// contact says whether other speakers are heard, and when to look again (0: not
+// before something changes).
+func (r *reporter) contact(now time.Time) (status.Contact, time.Duration) {
+	if r.alone.IsZero() {
+		return status.Connected, 0
+	}
+	if left := alonePatience - now.Sub(r.alone); left > 0 {
+		return 0, left
+	}
+	return status.CutOff, 0
 }
 
 // measure fills metallb_speaker_announced: one series per Service and address

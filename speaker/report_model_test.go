@@ -4,6 +4,7 @@ package speaker
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -13,6 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/lb"
 )
 
@@ -122,6 +127,49 @@ func TestReportsWhileCleaning(t *testing.T) {
 		w.partial = false
 		w.settle("cleaned", time.Minute)
 	})
+}
+
+// TestReportsCutOff: a speaker that hears nobody says so, after a moment, and takes
+// it back at once.
+func TestReportsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "n1", "n2", "n3")
+		defer w.stopAll()
+		w.advertise(true, false)
+		w.startAll()
+		w.settle("start", worldLimit)
+		w.contact("at the start", "True Connected", "True Connected", "True Connected")
+		w.doubt("n1", "n2", 20*time.Second)
+		w.doubt("n1", "n3", 20*time.Second)
+		time.Sleep(alonePatience - time.Second)
+		w.contact("a moment later", "True Connected", "True Connected", "True Connected")
+		time.Sleep(4 * time.Second)
+		w.contact("cut off", "False CutOff", "True Connected", "True Connected")
+		time.Sleep(15 * time.Second)
+		w.contact("heard again", "True Connected", "True Connected", "True Connected")
+	})
+}
+
+// contact compares what the speakers say of their contact with each other.
+func (w *world) contact(when string, want ...string) {
+	w.t.Helper()
+	synctest.Wait()
+	var got []string
+	for _, n := range w.names {
+		var s v1beta1.ConfigurationState
+		w.api.get("configurationstates/"+worldNamespace+"/speaker-"+string(n), &s)
+		text := "nothing"
+		for _, c := range s.Status.Conditions {
+			if c.Type == api.ConditionConnected {
+				text = fmt.Sprintf("%s %s", c.Status, c.Reason)
+			}
+		}
+		got = append(got, text)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("%s (-want +got):\n%s", when, diff)
+	}
 }
 
 func (w *world) startAll() {

@@ -49,7 +49,7 @@ type ConfigurationStateStatus struct {
 	ErrorSummary string `json:"errorSummary,omitempty"`
 
 	// conditions holds poolReconcilerValid (controller) or
-	// configReconcilerValid (speaker).
+	// configReconcilerValid and heraldlb.io/Connected (speaker).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -52,7 +52,9 @@ type Cluster struct {
 	L2Statuses        []*v1beta1.ServiceL2Status   `json:"serviceL2Statuses,omitempty"`
 	BGPStatuses       []*v1beta1.ServiceBGPStatus  `json:"serviceBGPStatuses,omitempty"`
 	Sessions          []*v1alpha1.BGPSession       `json:"bgpSessions,omitempty"`
-	Reservations      []*v1alpha1.IPReservation    `json:"ipReservations,omitempty"`
+	// States are what speakers and the controller say of themselves.
+	States       []*v1beta1.ConfigurationState `json:"configurationStates,omitempty"`
+	Reservations []*v1alpha1.IPReservation     `json:"ipReservations,omitempty"`
 
 	// Remembered are Services that are gone, and what they get if they come
 	// back, by namespace and name.
@@ -125,6 +127,21 @@ func (c *Cluster) running(component, node string) (known bool, ready int) {
 		}
 	}
 	return len(c.Programs) > 0, ready
+}
+
+// cutOff returns what the speaker of a node says, if it hears no other one.
+func (c *Cluster) cutOff(node string) string {
+	for _, s := range c.States {
+		if s.Namespace != c.Namespace || s.Labels[api.LabelComponentType] != api.ComponentSpeaker || s.Labels[api.LabelNodeName] != node {
+			continue
+		}
+		for _, cond := range s.Status.Conditions {
+			if cond.Type == api.ConditionConnected && cond.Status == metav1.ConditionFalse {
+				return cond.Message
+			}
+		}
+	}
+	return ""
 }
 
 // owner is what one node reports about one Service.

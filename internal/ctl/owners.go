@@ -42,6 +42,9 @@ type NodeShare struct {
 	Node      string `json:"node"`
 	Addresses int    `json:"addresses"`
 	Sets      int    `json:"sets"`
+	// CutOff is what the node's speaker says if it hears no other one. Others may
+	// answer for the same addresses then.
+	CutOff string `json:"cutOff,omitempty"`
 }
 
 // OwnersFilter chooses sets of addresses; empty fields choose all.
@@ -131,7 +134,7 @@ func (v *View) Shares() []NodeShare {
 		if !ok {
 			i = len(out)
 			at[node] = i
-			out = append(out, NodeShare{Node: node})
+			out = append(out, NodeShare{Node: node, CutOff: v.cluster.cutOff(node)})
 		}
 		return &out[i]
 	}
@@ -175,7 +178,15 @@ func PrintOwners(w io.Writer, list []Ownership, shares []NodeShare, format strin
 	for _, s := range shares {
 		fmt.Fprintf(t, "%s\t%d\n", s.Node, s.Addresses)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range shares {
+		if s.CutOff != "" {
+			fmt.Fprintf(w, "\nThe speaker of %s says: %s.\n", s.Node, s.CutOff)
+		}
+	}
+	return nil
 }
 
 // short lists items as "a,b,+3".

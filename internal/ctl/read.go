@@ -77,6 +77,7 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 	c.L2Statuses = stripped(list[*v1beta1.ServiceL2Status](r, pathBeta1, c.Namespace, "servicel2statuses", nil), stripL2Status)
 	c.BGPStatuses = stripped(list[*v1beta1.ServiceBGPStatus](r, pathBeta1, c.Namespace, "servicebgpstatuses", nil), stripBGPStatus)
 	c.Sessions = stripped(list[*v1alpha1.BGPSession](r, pathHerald, c.Namespace, "bgpsessions", nil), stripSession)
+	c.States = stripped(list[*v1beta1.ConfigurationState](r, pathBeta1, c.Namespace, "configurationstates", nil), stripState)
 	r.reservations()
 	r.memories()
 	r.programs()

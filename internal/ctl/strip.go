@@ -138,6 +138,10 @@ func stripSession(s *v1alpha1.BGPSession) *v1alpha1.BGPSession {
 	return &v1alpha1.BGPSession{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
 }
 
+func stripState(s *v1beta1.ConfigurationState) *v1beta1.ConfigurationState {
+	return &v1beta1.ConfigurationState{ObjectMeta: meta(s.ObjectMeta), Status: s.Status}
+}
+
 func stripReservation(r *v1alpha1.IPReservation) *v1alpha1.IPReservation {
 	out := &v1alpha1.IPReservation{ObjectMeta: meta(r.ObjectMeta), Spec: r.Spec}
 	for _, a := range r.Status.Addresses {

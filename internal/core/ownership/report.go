@@ -142,6 +142,9 @@ func (m *Machine) LiveBefore(subject string) int {
 	return count
 }
 
+// Alone reports whether there should be other speakers, and none is heard.
+func (m *Machine) Alone() bool { return len(m.peers) > 0 && !m.othersAlive() }
+
 // Live lists the nodes whose speakers are heard, including this one, by name.
 func (m *Machine) Live() []lb.NodeName {
 	var out []lb.NodeName

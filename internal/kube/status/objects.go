@@ -231,7 +231,8 @@ func stateOf(problems []snapshot.Problem, unknown error) v1beta1.ConfigurationSt
 }
 
 // state returns the write for a ConfigurationState; want has the result, the
-// summary, and one condition of which only the type is set.
+// summary, a first condition of which only the type is set, and others that are
+// whole.
 func state(have []*v1beta1.ConfigurationState, name types.NamespacedName, labels map[string]string, want v1beta1.ConfigurationStateStatus, now time.Time) (Write, bool) {
 	cond := metav1.Condition{Type: want.Conditions[0].Type, Status: metav1.ConditionTrue, Reason: api.ReasonReconciled}
 	switch want.Result {
@@ -251,11 +252,15 @@ func state(have []*v1beta1.ConfigurationState, name types.NamespacedName, labels
 		w.Create = true
 		w.Object = &v1beta1.ConfigurationState{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: labels}}
 	}
-	cond, differs := condition(old.Conditions, cond, now)
+	conditions, differs := old.Conditions, false
+	for _, c := range append([]metav1.Condition{cond}, want.Conditions[1:]...) {
+		c, news := condition(old.Conditions, c, now)
+		conditions, differs = replaced(conditions, c), differs || news
+	}
 	if !w.Create && !differs && old.Result == want.Result && old.ErrorSummary == want.ErrorSummary {
 		return Write{}, false
 	}
-	p.Status = map[string]any{"result": want.Result, "errorSummary": want.ErrorSummary, "conditions": replaced(old.Conditions, cond)}
+	p.Status = map[string]any{"result": want.Result, "errorSummary": want.ErrorSummary, "conditions": conditions}
 	w.Patch = encode(p)
 	return w, true
 }

@@ -156,11 +156,38 @@ func l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status, reports []ServiceR
 	return out
 }
 
+// Contact is what a speaker knows of its way to the others.
+type Contact uint8
+
+// The zero Contact: it is not known yet.
+const (
+	Connected Contact = iota + 1
+	CutOff
+)
+
+// condition says it in words, for a ConfigurationState.
+func (c Contact) condition() []metav1.Condition {
+	switch c {
+	case Connected:
+		return []metav1.Condition{{
+			Type: api.ConditionConnected, Status: metav1.ConditionTrue, Reason: api.ReasonConnected,
+			Message: "other speakers are heard, or there are none",
+		}}
+	case CutOff:
+		return []metav1.Condition{{
+			Type: api.ConditionConnected, Status: metav1.ConditionFalse, Reason: api.ReasonCutOff,
+			Message: "no other speaker is heard: this node may be cut off from the others, or they are dead; " +
+				"see whether packets to the memberlist port (7946, TCP and UDP) get through",
+		}}
+	}
+	return nil
+}
+
 // SpeakerState returns the write for the ConfigurationState of a speaker. A
 // non-nil unknown says why the configuration could not be read.
-func SpeakerState(who Speaker, have []*v1beta1.ConfigurationState, problems []snapshot.Problem, unknown error, now time.Time) (Write, bool) {
+func SpeakerState(who Speaker, have []*v1beta1.ConfigurationState, problems []snapshot.Problem, unknown error, contact Contact, now time.Time) (Write, bool) {
 	want := stateOf(problems, unknown)
-	want.Conditions = []metav1.Condition{{Type: api.ConditionConfigReconcilerValid}}
+	want.Conditions = append([]metav1.Condition{{Type: api.ConditionConfigReconcilerValid}}, contact.condition()...)
 	name := types.NamespacedName{Namespace: who.Namespace, Name: api.ComponentSpeaker + "-" + string(who.Node)}
 	labels := map[string]string{api.LabelComponentType: api.ComponentSpeaker, api.LabelNodeName: string(who.Node)}
 	return state(have, name, labels, want, now)

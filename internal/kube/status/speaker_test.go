@@ -4,6 +4,7 @@ package status_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -184,5 +185,37 @@ func TestSpeakerL2Status(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSpeakerContact: whether other speakers are heard is said beside the other
+// condition, which is as it was, and once.
+func TestSpeakerContact(t *testing.T) {
+	t.Parallel()
+	var have []*v1beta1.ConfigurationState
+	var told []string
+	for _, contact := range []status.Contact{0, status.Connected, status.Connected, 0, status.CutOff, status.CutOff, 0, status.Connected} {
+		w, ok := status.SpeakerState(node1, have, nil, nil, contact, now.Time)
+		if !ok {
+			told = append(told, "-")
+			continue
+		}
+		text := ""
+		s := &v1beta1.ConfigurationState{ObjectMeta: metav1.ObjectMeta{Namespace: node1.Namespace, Name: "speaker-node1"}}
+		s.Status.Result = v1beta1.ConfigurationValid
+		s.Status.Conditions = patched(t, w)
+		for _, c := range s.Status.Conditions {
+			text += fmt.Sprintf("%s=%s %s ", c.Type, c.Status, c.Reason)
+		}
+		told = append(told, text)
+		have = []*v1beta1.ConfigurationState{s}
+	}
+	const config = "configReconcilerValid=True Reconciled "
+	want := []string{
+		config, config + "heraldlb.io/Connected=True Connected ", "-", "-", config + "heraldlb.io/Connected=False CutOff ", "-", "-",
+		config + "heraldlb.io/Connected=True Connected ",
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
 	}
 }
