@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -219,7 +220,8 @@ func (c *cluster) burst(ctx context.Context, o Options, n int, selector string) 
 	if err != nil {
 		return created{}, err
 	}
-	b.writes, _ = probe.NewWrites(before, after)
+	var kinds []string
+	b.writes, kinds = probe.NewWrites(before, after)
 	for _, verb := range []string{"PATCH", "PUT"} {
 		for _, what := range []string{" services", " services/status"} {
 			b.onServices += after[verb+what] - before[verb+what]
@@ -234,6 +236,7 @@ func (c *cluster) burst(ctx context.Context, o Options, n int, selector string) 
 	}
 	o.say("created in %.2f s (%.0f a second), all addressed after %.2f s; API writes meanwhile, without the creation itself: %.2f for each Service",
 		b.creation.Seconds(), float64(n)/b.creation.Seconds(), b.full.Seconds(), b.writes/float64(n)-1)
+	o.say("these writes: %s", strings.Join(kinds, ", "))
 	return b, nil
 }
 
