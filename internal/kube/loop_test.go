@@ -5,6 +5,7 @@ package kube_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,4 +187,50 @@ func TestLoopLooksOftenWhileCachesAreNotSynced(t *testing.T) {
 			t.Errorf("%d calls in a minute, want about one a second", len(got))
 		}
 	})
+}
+
+// TestLoopServesSingleEvents: events that come one by one, 20 a second, wait for nothing but a call that is being made; in between, some
+// calls ask for another one, for counters.
+func TestLoopServesSingleEvents(t *testing.T) {
+	t.Parallel()
+	waits := func(burst int) (longest time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex // guards asked
+			var asked []time.Time
+			calls := 0
+			o := kube.LoopOptions{Interval: 40 * ms, Burst: burst, Sync: func(context.Context) (time.Duration, error) {
+				mu.Lock()
+				for _, at := range asked {
+					longest = max(longest, time.Since(at))
+				}
+				asked = nil
+				mu.Unlock()
+				time.Sleep(15 * ms)
+				if calls++; calls%20 == 0 {
+					return 45 * ms, nil
+				}
+				return 0, nil
+			}}
+			l := kube.NewLoop(o)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- l.Run(ctx) }()
+			for range 600 {
+				time.Sleep(50 * ms)
+				mu.Lock()
+				asked = append(asked, time.Now())
+				mu.Unlock()
+				l.Poke()
+			}
+			synctest.Wait()
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+		return longest
+	}
+	if with, without := waits(4), waits(1); with > 15*ms || without <= 15*ms {
+		t.Errorf("the longest wait is %v, at one call in an interval %v; want at most 15ms, and more", with, without)
+	}
 }
