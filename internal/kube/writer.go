@@ -156,16 +156,13 @@ func (w *Writer) Apply(ctx context.Context, all []status.Write) Outcome {
 			}
 		})
 	}
-	for i := range due {
-		if ctx.Err() != nil {
-			due = due[:i]
-			break
-		}
-		next <- i
+	sent := 0
+	for ; sent < len(due) && ctx.Err() == nil; sent++ {
+		next <- sent
 	}
 	close(next)
 	wg.Wait()
-	out := w.judge(due, results, sooner(again, stored))
+	out := w.judge(due[:sent], results, sooner(again, stored))
 	if out.Err == nil {
 		out.Err = err
 	}
