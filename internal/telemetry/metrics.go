@@ -86,7 +86,7 @@ func newClientMetrics(r prometheus.Registerer) *ClientMetrics {
 		Stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "herald_round_stage_seconds",
 			Help: "Time of a part of a round: read (caches, and what became of unanswered writes), decide (snapshot, plan, differences), " +
-				"record (the journal of allocations), write (until all requests are answered). Parts with nothing to do do not count.",
+				"record (the journal of allocations), write (until all requests are answered). A part with nothing to do does not count.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
 		}, []string{"stage"}),
 		Writes: prometheus.NewCounterVec(prometheus.CounterOpts{

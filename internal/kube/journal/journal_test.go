@@ -42,7 +42,8 @@ type fakeServer struct {
 
 var resource = schema.GroupResource{Resource: "configmaps"}
 
-// of returns the ConfigMap of the name, and adds to what what is asked of it.
+// of returns the ConfigMap of the name, and completes the text that says what was
+// asked of it.
 func (f *fakeServer) of(name string, what *string) **corev1.ConfigMap {
 	if name == MemoryName {
 		*what += " memory"
