@@ -22,7 +22,8 @@ func TestRoutersBFD(t *testing.T) { //nolint:paralleltest // its interfaces have
 	netnstest.Veth(t, node, "bfd0", far, "eth0")
 	node.AddAddr(t, "bfd0", netip.MustParsePrefix("10.0.95.1/24"))
 	far.AddAddr(t, "eth0", netip.MustParsePrefix("10.0.95.254/24"))
-	f := routertest.StartFRR(t, far, "router bgp 64600\n bgp router-id 10.9.9.1\n no bgp ebgp-requires-policy\n neighbor 10.0.95.1 remote-as 64512\n neighbor 10.0.95.1 bfd 5 100 100\n", "bfdd")
+	const config = "router bgp 64600\n bgp router-id 10.9.9.1\n no bgp ebgp-requires-policy\n neighbor 10.0.95.1 remote-as 64512\n neighbor 10.0.95.1 bfd 5 100 100\n"
+	f := routertest.StartFRR(t, far, config, "bfdd")
 	o := newObjects(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 1))
 	clear(o.peers)
 	o.peers["frr"] = churnPeer("frr", "10.0.95.254", 179)
@@ -36,12 +37,16 @@ func TestRoutersBFD(t *testing.T) { //nolint:paralleltest // its interfaces have
 		t.Helper()
 		routertest.Await(t, what, 20*time.Second, func() bool { return s.router.bfd.state()["frr"].State == "Up" })
 	}
-	s.awaitUp(t, "frr")
-	bfdUp("BFD comes up")
-	time.Sleep(time.Second) // FRR would have dropped the session by now
-	if text := f.Show("show bgp neighbors 10.0.95.1"); !strings.Contains(text, "Connections established 1; dropped 0") {
-		t.Errorf("FRR lost the first session:\n%s", text)
+	firstStays := func(what string) {
+		t.Helper()
+		s.awaitUp(t, "frr")
+		bfdUp(what)
+		time.Sleep(time.Second) // FRR would have dropped the session by now
+		if text := f.Show("show bgp neighbors 10.0.95.1"); !strings.Contains(text, "Connections established 1; dropped 0") {
+			t.Errorf("%s: FRR lost the first session:\n%s", what, text)
+		}
 	}
+	firstStays("BFD comes up")
 
 	far.Down(t, "eth0")
 	begun := time.Now()
@@ -52,6 +57,11 @@ func TestRoutersBFD(t *testing.T) { //nolint:paralleltest // its interfaces have
 	far.Up(t, "eth0")
 	s.awaitUp(t, "frr")
 	bfdUp("BFD is back")
+
+	f.StopBGP()
+	routertest.Await(t, "the end of bgpd is noticed", 5*time.Second, func() bool { return s.state("frr").State != bgp.Established })
+	f.StartBGP(config)
+	firstStays("BFD comes up with another bgpd")
 
 	opens := s.state("frr").Counters.OpensSent
 	f.Configure("bfd\n peer 10.0.95.1 local-address 10.0.95.254 interface eth0\n  shutdown\n")
