@@ -57,16 +57,16 @@ func (f *failing) handOvers(ctx context.Context, o Options, _ *cluster) ([]Resul
 		if err := step.do(ctx, o, owner); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", step.title, err))
 		}
-		if err := sleep(ctx, afterward); err != nil {
-			return nil, err
+		if err := f.atRestFor(ctx, afterward); err != nil {
+			o.say("it does not come to rest: %v", err)
 		}
 		longest := overlaps(o)
 		f.overlaps = append(f.overlaps, longest)
 		failed := s.Failed()
 		o.say("%s: %d connections failed, two owners for %v", step.title, failed-before, longest.Round(time.Millisecond))
 		before = failed
-		if err := f.atRestFor(ctx, 3*time.Second); err != nil {
-			o.say("it does not come to rest: %v", err)
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 	}
 	tried, _, _ := s.Counts()

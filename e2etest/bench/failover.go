@@ -23,7 +23,7 @@ const (
 	clientEvery = 5 * time.Millisecond
 	// failLimit is how long a fail-over may take before it counts as never.
 	failLimit = 30 * time.Second
-	// afterward is watched after a fail-over and after the way back, for two owners.
+	// afterward is watched after a fail-over and after the way back, for two owners; and that long nothing must be written before another.
 	afterward = 3 * time.Second
 )
 
@@ -210,11 +210,16 @@ func (f *failing) owner() (string, wire.MAC, error) {
 	return "", wire.MAC{}, fmt.Errorf("no single node answers for all addresses: %v", by)
 }
 
-// settled waits until one node answers for all addresses and nothing is written any more.
+// settled waits until nothing is written any more and one node answers for all addresses.
 func (f *failing) settled(ctx context.Context, o Options) (string, wire.MAC, error) {
-	if err := f.atRestFor(ctx, 3*time.Second); err != nil {
+	if err := f.atRestFor(ctx, afterward); err != nil {
 		o.say("it does not come to rest: %v", err)
 	}
+	return f.gathered(ctx)
+}
+
+// gathered waits until one node answers for all addresses.
+func (f *failing) gathered(ctx context.Context) (string, wire.MAC, error) {
 	f.answers.Except(wire.MAC{}) // ask all of them once more
 	if err := f.allAnswered(ctx); err != nil {
 		return "", wire.MAC{}, err
@@ -223,6 +228,9 @@ func (f *failing) settled(ctx context.Context, o Options) (string, wire.MAC, err
 }
 
 func (f *failing) lose(ctx context.Context, o Options, ft fault) ([]Result, error) {
+	if _, _, err := f.settled(ctx, o); err != nil {
+		return nil, err
+	}
 	var all, client []float64
 	for i := range ft.runs(o) {
 		took, seen, err := f.loseOnce(ctx, o, ft)
@@ -243,7 +251,7 @@ func (f *failing) lose(ctx context.Context, o Options, ft fault) ([]Result, erro
 // loseOnce returns how long it took from the fault until the last of the addresses was answered by another node, and the gap that a
 // client saw who opens a connection to one of them every 5 ms.
 func (f *failing) loseOnce(ctx context.Context, o Options, ft fault) (took, seen time.Duration, err error) {
-	node, mac, err := f.settled(ctx, o)
+	node, mac, err := f.gathered(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -285,7 +293,7 @@ func (f *failing) loseOnce(ctx context.Context, o Options, ft fault) (took, seen
 	return last.Sub(begun), gap, f.heal(ctx, o, ft, node)
 }
 
-// heal undoes the fault and watches what happens then. A node whose cable is plugged in again, or whose speaker goes on after a
+// heal undoes the fault and watches what happens then, until nothing is written any more. A node whose cable is plugged in again, or whose speaker goes on after a
 // pause, does not know yet what it has missed: two owners are allowed for a second. A new speaker has no such excuse.
 func (f *failing) heal(ctx context.Context, o Options, ft fault, node string) error {
 	overlaps, err := f.watch(ctx)
@@ -295,8 +303,8 @@ func (f *failing) heal(ctx context.Context, o Options, ft fault, node string) er
 	if err := ft.undo(ctx, o, f, node); err != nil {
 		return err
 	}
-	if err := sleep(ctx, afterward); err != nil {
-		return err
+	if err := f.atRestFor(ctx, afterward); err != nil {
+		o.say("it does not come to rest: %v", err)
 	}
 	if ft.forgets {
 		f.healing = append(f.healing, overlaps(o))
