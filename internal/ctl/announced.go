@@ -80,10 +80,13 @@ func (t *tale) announcedL2() announced {
 		t.fixFor(verdict.Code)
 	}
 	a.lines = append(a.lines, t.said(c, a.code, verdict)...)
+	before := len(t.fixes)
 	if verdict.Code == "" || verdict.Code == reason.NoCandidate || len(owners) > 0 {
 		a.lines = append(a.lines, t.nodes(len(owners) == 0)...)
 	}
-	t.fixFor(a.code)
+	if a.code != reason.NoCandidate || len(t.fixes) == before { // else the reasons of the nodes have been told
+		t.fixFor(a.code)
+	}
 	return a
 }
 

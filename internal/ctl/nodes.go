@@ -7,9 +7,12 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
 
@@ -84,6 +87,11 @@ func (v *View) candidateReason(g *announce.Group, name lb.NodeName, owners []own
 		return reason.New(reason.NodeNotAlive, "may answer, but no speaker Pod is ready there")
 	}
 	c, _ := g.Candidate(name)
+	if told := v.told(g); len(owners) == 0 && told != "" {
+		if why, ok := ownership.SaysNoInterface(told, c); ok {
+			return why
+		}
+	}
 	var extra []string
 	if c.Score != 0 {
 		extra = append(extra, fmt.Sprintf("preference %d", c.Score))
@@ -99,6 +107,18 @@ func (v *View) candidateReason(g *announce.Group, name lb.NodeName, owners []own
 		return reason.New(reason.NodeNotElected, "%s, which nobody does now", text)
 	}
 	return reason.New(reason.NodeNotElected, "%s; node %q does", text, owners[0].node)
+}
+
+// told is what the speakers have written about why nobody answers for the group.
+func (v *View) told(g *announce.Group) string {
+	for _, key := range g.Services {
+		if obj := v.cluster.service(key); obj != nil {
+			if c := condition(obj, api.ConditionAnnounced); c != nil && c.Status == metav1.ConditionFalse {
+				return c.Message
+			}
+		}
+	}
+	return ""
 }
 
 // withoutNode takes the name of the node from the front of a sentence that

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
@@ -44,9 +45,9 @@ func (m *Machine) Why(key netip.Addr, name lb.NodeName) reason.Reason {
 	case !n.ready:
 		return reason.New(reason.NodeNotAlive, "the speaker on node %q is not ready yet", name)
 	case len(usableOf(c, n)) == 0 && c.Interfaces == nil:
-		return reason.New(reason.NodeNoInterface, "node %q has no usable interface", name)
+		return noInterface(name, nil)
 	case len(usableOf(c, n)) == 0:
-		return reason.New(reason.NodeNoInterface, "node %q has none of the interfaces %s up", name, strings.Join(c.Interfaces, ", "))
+		return noInterface(name, c.Interfaces)
 	}
 	for i, ip := range g.Addresses {
 		if c, ok := g.CandidateFor(i, name); !ok || len(usableOf(c, n)) == 0 {
@@ -61,6 +62,21 @@ func (m *Machine) Why(key netip.Addr, name lb.NodeName) reason.Reason {
 	default:
 		return reason.New(reason.NodeNotElected, "node %q could answer for %s; node %q does", name, join(g.Addresses), g.owner)
 	}
+}
+
+func noInterface(name lb.NodeName, of []string) reason.Reason {
+	if of == nil {
+		return reason.New(reason.NodeNoInterface, "node %q has no usable interface", name)
+	}
+	return reason.New(reason.NodeNoInterface, "node %q has none of the interfaces %s up", name, strings.Join(of, ", "))
+}
+
+// SaysNoInterface finds in the words of a verdict that a candidate lacks the
+// interfaces: who has only read what the speakers have written has no other way
+// to know.
+func SaysNoInterface(verdict string, c announce.Candidate) (reason.Reason, bool) {
+	why := noInterface(c.Node, c.Interfaces)
+	return why, strings.Contains(verdict+";", why.Text+";")
 }
 
 // maxNamed bounds how many nodes one sentence names.
