@@ -174,6 +174,7 @@ func TestPlanSessions(t *testing.T) {
 	p := peer("full")
 	p.LocalASN, p.PasswordSecret, p.BFDProfile, p.Interface, p.Address = 65000, "tor-password", "fast", "eth1", netip.Addr{}
 	p.RouterID, p.GracefulRestart = addr("9.9.9.9"), true
+	p.Port, p.SourceAddress, p.VRF = 1179, addr("192.0.2.7"), "red"
 	s.Peers = append([]lb.Peer{p}, s.Peers...)
 	s.BFDProfiles = []lb.BFDProfile{{Name: "fast", DetectMultiplier: 3}}
 	w := plan(&s)
@@ -182,7 +183,8 @@ func TestPlanSessions(t *testing.T) {
 	}
 	full, plain := w.Sessions[0], w.Sessions[1]
 	want := bgp.Key{
-		Endpoint: bgp.Endpoint{Interface: "eth1", Port: 179}, LocalAS: 65000, PeerAS: 64600, RouterID: addr("9.9.9.9"), V4: true, V6: true, GracefulRestart: true,
+		Endpoint: bgp.Endpoint{Interface: "eth1", Port: 1179, Source: addr("192.0.2.7"), Device: "red"},
+		LocalAS:  65000, PeerAS: 64600, RouterID: addr("9.9.9.9"), V4: true, V6: true, GracefulRestart: true,
 	}
 	if full.Key != want || full.Problem != "no Secret" || full.BFD == nil || full.BFD.DetectMultiplier != 3 {
 		t.Errorf("session %+v, want the key %+v", full, want)
