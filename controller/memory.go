@@ -84,13 +84,15 @@ func newMemory(window time.Duration, s store, log *slog.Logger) *memory {
 }
 
 // add notes a Service that has left the cache. It does not block.
-func (m *memory) add(svc *corev1.Service) {
+func (m *memory) add(svc *corev1.Service) { m.gone(svc, time.Now()) }
+
+func (m *memory) gone(svc *corev1.Service, at time.Time) {
 	if m.window == 0 || len(svc.Status.LoadBalancer.Ingress) == 0 {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.added = append(m.added, departed{svc, time.Now()})
+	m.added = append(m.added, departed{svc, at})
 	if len(m.added) > maxAdded {
 		m.added = slices.Delete(m.added, 0, len(m.added)-maxAdded)
 	}
@@ -135,10 +137,7 @@ func (m *memory) listed() []lb.Remembered {
 // are new ones. The events may be later than the reading, so readings are
 // compared, too.
 func (m *memory) note(services []*corev1.Service, now time.Time) bool {
-	m.mu.Lock()
-	gone := m.added
-	m.added = nil
-	m.mu.Unlock()
+	var gone []departed
 	if len(m.last) > 0 {
 		present := make(map[types.UID]struct{}, len(services))
 		for _, s := range services {
@@ -150,6 +149,10 @@ func (m *memory) note(services []*corev1.Service, now time.Time) bool {
 			}
 		}
 	}
+	m.mu.Lock()
+	gone = append(gone, m.added...) // they know better what it had in the end
+	m.added = nil
+	m.mu.Unlock()
 	news := false
 	for _, d := range gone {
 		k := keyOf(d.svc)

@@ -21,6 +21,18 @@ import (
 	"github.com/heraldlb/herald/internal/kube/journal"
 )
 
+// TestMemoryKnowsTheLast: a Service gets its second address, and is gone before
+// the next reading, which is compared with one that shows the first only.
+func TestMemoryKnowsTheLast(t *testing.T) {
+	t.Parallel()
+	m := newMemory(time.Hour, &shelf{}, slog.New(slog.DiscardHandler))
+	now := time.Now()
+	m.recall([]*corev1.Service{having("web", 1, "192.0.2.1")}, now)
+	m.gone(having("web", 1, "192.0.2.1", "2001:db8::1"), now)
+	out, _ := m.recall(nil, now)
+	remembered(t, out, "shop/web [192.0.2.1 2001:db8::1]")
+}
+
 // shelf is a store.
 type shelf struct {
 	text string

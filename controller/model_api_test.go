@@ -84,7 +84,11 @@ func (t *table[T]) put(key string, val T, selected bool) {
 	if t.live == nil {
 		t.live = map[string]T{}
 	}
+	old, was := t.live[key]
 	t.live[key] = val
+	if !selected && was {
+		val = old // that is what the event shows
+	}
 	t.log = append(t.log, event[T]{key: key, val: val, gone: !selected})
 }
 
@@ -112,6 +116,8 @@ type apiServer struct {
 	pools      table[pool]
 	namespaces table[nsp]
 	states     table[stat]
+
+	reservations table[resv]
 
 	patches int // carried out, for the comparison with the real merge
 

@@ -78,6 +78,7 @@ func (w *world) checkWrite(r *reading, before, after svc) {
 		if slices.Contains(had, a) {
 			continue
 		}
+		w.checkPromises(o, seen, a)
 		if !o.offered(seen.in, a) {
 			w.fail("%s gets %s, which the configuration does not offer it", after.in.key(), a)
 		}
@@ -137,6 +138,10 @@ func (w *world) checkSettled(r *reading) {
 			w.checkReason(o, s)
 		}
 	}
+	for _, v := range w.reservations.sorted() {
+		w.checkReservation(o, v)
+	}
+	w.countSpent(o)
 }
 
 // checkHeld: without any pool nothing is taken from anybody, even if users make
@@ -183,7 +188,7 @@ func (w *world) checkReason(o *oracle, s svc) {
 		w.fail("%s has %d reasons: %q %q", s.in.key(), count, code, c.Message)
 		return
 	}
-	w.reasons[code]++
+	w.seen[string(code)]++
 	if !o.holds(s, code) {
 		w.fail("%s: the reason %s is not true: %s", s.in.key(), code, c.Message)
 	}
@@ -238,6 +243,10 @@ func (o *oracle) holds(s svc, code reason.Code) bool {
 		})
 	case reason.AddressInUse, reason.SharingRefused:
 		return anyAsked(func(a netip.Addr) bool { return lacks(lb.FamilyOf(a)) && o.blocked(s, a, code) })
+	case reason.AddressReserved:
+		return anyAsked(func(a netip.Addr) bool { return lacks(lb.FamilyOf(a)) && o.promised(in, a) })
+	case reason.QuotaExceeded:
+		return slices.ContainsFunc(wants, func(f lb.Family) bool { return lacks(f) && o.overQuota(in, f) })
 	case reason.NoPoolFits:
 		return !slices.ContainsFunc(wants, func(f lb.Family) bool { return lacks(f) && o.served(in, f) })
 	case reason.PoolsExhausted:
@@ -283,7 +292,7 @@ func (o *oracle) blocked(s svc, a netip.Addr, code reason.Code) bool {
 // served reports whether a pool that s may use has addresses of the family.
 func (o *oracle) served(s *svcIntent, f lb.Family) bool {
 	for n := range last + 1 {
-		if o.offered(s, address(f, n)) {
+		if o.plainly(s, address(f, n)) {
 			return true
 		}
 	}

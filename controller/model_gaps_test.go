@@ -8,38 +8,92 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/heraldlb/herald/internal/core/lb"
 )
 
-// TestModelNotices switches off what keeps addresses apart, one thing at a
-// time: each is needed, and the model sees it. TestOldCaches does it for the
+// TestModelNotices switches off what keeps addresses apart, quotas, reservations
+// and the memory, one thing at a time: each is needed, and the model sees it. TestOldCaches does it for the
 // caches of a new leader.
 func TestModelNotices(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
 		x    without
+		want string // what the model says
 	}{
-		{"two leaders without a common journal", without{fence: true}},
-		{"a new leader does not mind what the old one has recorded", without{forget: true}},
-		{"nobody looks what has become of a lost request", without{look: true}},
+		{"two leaders without a common journal", without{fence: true}, "given twice"},
+		{"a new leader does not mind what the old one has recorded", without{forget: true}, "given twice"},
+		{"nobody looks what has become of a lost request", without{look: true}, "given twice"},
+		{"the planner knows no quotas", without{quotas: true}, "quota exceeded"},
+		{"room in a quota is filled before it is made", without{patience: true}, "quota exceeded"},
+		{"the planner knows no reservations", without{reserve: true}, "reservation"},
+		{"reservations are for everybody in the namespace", without{whom: true}, "reserved for others"},
+		{"what reservations have recorded is not read back", without{record: true}, "Reservation"},
+		{"nothing is remembered of Services that are gone", without{memory: true}, "back"},
+		{"nothing is stored of them for the next leader", without{store: true}, "back"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			const first, histories = 1, 1000
-			s, bad := search(tt.x, first, histories)
+			s, bad := search(tt.x, first, histories, occurrences{})
 			if bad == nil {
 				t.Fatalf("nothing found in %d histories", histories)
 			}
-			if !strings.Contains(bad.err.Error(), "given twice") {
+			if !strings.Contains(bad.err.Error(), tt.want) {
 				t.Errorf("found something else with seed %d: %v\n%s", s, bad.err, bad.story(tt.x))
 			}
 			if testing.Verbose() {
 				t.Logf("seed %d: %v\n%s", s, bad.err, bad.story(tt.x))
 			}
 		})
+	}
+}
+
+// TestComesBack: a Service is deleted, another one is created, and the first one
+// comes back, in time or too late, to the same controller or to the next one.
+func TestComesBack(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		for _, late := range []bool{false, true} {
+			w := newWorld(without{})
+			leader := w.replicas[0]
+			round := func() {
+				leader.catchUp(&w.apiServer)
+				leader.decides(w)
+				leader.writes(w, 10)
+			}
+			w.putPool(tiny(0, 9))
+			w.putService(plain("blue", "a"))
+			w.putService(plain("blue", "b"))
+			round()
+			w.services.remove("blue/a")
+			w.services.remove("blue/b")
+			round()
+			if restart {
+				w.start(0)
+				w.replicas[0].leads, leader = true, w.replicas[0]
+			}
+			w.now = w.now.Add(window - 1*time.Second)
+			if late {
+				w.now = w.now.Add(time.Second)
+			}
+			w.putService(plain("blue", "c"))
+			round()
+			w.putService(plain("blue", "b"))
+			round()
+			want := map[string][]netip.Addr{"blue/c": {address(lb.IPv4, 2)}, "blue/b": {address(lb.IPv4, 1)}}
+			if late {
+				want["blue/c"] = []netip.Addr{address(lb.IPv4, 0)}
+			}
+			w.want(t, want)
+			if w.settle(calm()); w.err != nil {
+				t.Fatal(w.err)
+			}
+			w.want(t, want)
+		}
 	}
 }
 

@@ -143,6 +143,7 @@ type poolIntent struct {
 	manual   bool // autoAssign: false
 	avoid    bool // avoidBuggyIPs
 	pin      *pinIntent
+	quotas   []quotaIntent
 	deleting bool
 }
 
@@ -229,6 +230,9 @@ func (in *poolIntent) object() *v1beta1.IPAddressPool {
 	}
 	if in.typo {
 		p.Spec.Addresses = append(p.Spec.Addresses, "203.0.113.300/28")
+	}
+	for i := range in.quotas {
+		p.Spec.Quotas = append(p.Spec.Quotas, in.quotas[i].object())
 	}
 	if in.pin != nil {
 		p.Spec.AllocateTo = &v1beta1.ServiceAllocation{

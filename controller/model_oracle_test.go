@@ -24,15 +24,22 @@ type oracle struct {
 	list   []pool          // oldest first
 	anyBad bool            // one of them is frozen
 	owners [2][last + 1]*pool
+
+	holders map[netip.Addr]*resvIntent // who keeps an address after the plan
 }
 
 func newOracle(r *reading) *oracle {
-	o := &oracle{reading: r, frozen: map[string]bool{}, ages: values(r.services)}
+	o := &oracle{reading: r, frozen: map[string]bool{}, ages: values(r.services), holders: map[netip.Addr]*resvIntent{}}
 	slices.SortFunc(o.ages, older)
 	o.list = values(r.pools)
 	slices.SortFunc(o.list, func(a, b pool) int {
 		return cmp.Or(a.obj.CreationTimestamp.Compare(b.obj.CreationTimestamp.Time), strings.Compare(a.in.name, b.in.name))
 	})
+	for _, h := range r.plan.Reservations {
+		for _, a := range h.Addresses {
+			o.holders[a.Address] = r.reservations[h.Key.String()].in
+		}
+	}
 	var claimed []segment
 	for i := range o.list {
 		p := &o.list[i]
@@ -194,6 +201,11 @@ const last = 19
 
 // offered reports whether s could be given a if nobody had it.
 func (o *oracle) offered(s *svcIntent, a netip.Addr) bool {
+	return o.plainly(s, a) || (o.mine(s, a) && len(s.askAddrs) == 0 && s.askPool == "" && o.feasible(s) && o.allows(s, a))
+}
+
+// plainly is offered without reservations.
+func (o *oracle) plainly(s *svcIntent, a netip.Addr) bool {
 	if !o.allows(s, a) || !o.feasible(s) {
 		return false
 	}
@@ -242,7 +254,7 @@ func (o *oracle) could(s svc, f lb.Family, before func(t svc, a netip.Addr) bool
 	}
 	for n := range last + 1 {
 		a := address(f, n)
-		if o.offered(s.in, a) && !slices.ContainsFunc(o.ages, func(t svc) bool {
+		if o.offered(s.in, a) && !o.promised(s.in, a) && o.room(s.in.ns, a, before) && !slices.ContainsFunc(o.ages, func(t svc) bool {
 			return t.uid() != s.uid() && o.decided(t, a) && before(t, a) && (!mayShare(t.in, s.in) || o.onlyKept(t, a))
 		}) {
 			return a, true

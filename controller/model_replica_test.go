@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
+	"github.com/heraldlb/herald/controller"
 	"github.com/heraldlb/herald/internal/core/ipam"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/kube/journal"
@@ -29,6 +32,7 @@ type cache[T versioned] struct {
 	at   int // events seen
 	have map[string]T
 	own  map[types.UID]T
+	left func(T) // called when an object is gone; nil: nobody cares
 }
 
 // see takes up to n more events.
@@ -40,6 +44,9 @@ func (c *cache[T]) see(t *table[T], n int) {
 		e := t.log[c.at]
 		c.at++
 		if e.gone {
+			if _, had := c.have[e.key]; had && c.left != nil {
+				c.left(e.val)
+			}
 			delete(c.have, e.key)
 		} else {
 			c.have[e.key] = e.val
@@ -75,9 +82,14 @@ type reading struct {
 	services   map[string]svc
 	pools      map[string]pool
 	namespaces map[string]nsp
-	decisions  map[string]*ipam.Decision
-	plan       ipam.Result
-	oracle     *oracle
+	// reservations and what follows is about Services that are not there.
+	reservations map[string]resv
+	remembered   []lb.Remembered
+	known        map[string]departure
+
+	decisions map[string]*ipam.Decision
+	plan      ipam.Result
+	oracle    *oracle
 }
 
 func (r *reading) objects(states map[string]stat) snapshot.Objects {
@@ -91,6 +103,9 @@ func (r *reading) objects(states map[string]stat) snapshot.Objects {
 	for _, n := range values(r.namespaces) {
 		o.Namespaces = append(o.Namespaces, n.obj)
 	}
+	for _, v := range values(r.reservations) {
+		o.Reservations = append(o.Reservations, v.obj)
+	}
 	for _, s := range values(states) {
 		o.ConfigurationStates = append(o.ConfigurationStates, s.obj)
 	}
@@ -103,6 +118,11 @@ type replica struct {
 	pools      cache[pool]
 	namespaces cache[nsp]
 	states     cache[stat]
+
+	reservations cache[resv]
+	memory       controller.Memory
+	witness      map[string]departure // Services that it knows to be gone
+	told         map[string]departure // what it would store
 
 	leads    bool // as far as it knows
 	journal  *journal.Journal
@@ -130,7 +150,12 @@ func newReplica(name string, w *world) *replica {
 		r.store.where = fmt.Sprint("journal ", w.starts)
 	}
 	r.journal = journal.New(r.store, home, fmt.Sprint("start ", w.starts), slog.New(slog.DiscardHandler))
+	r.memory, r.witness = controller.NewMemory(window, r.journal, slog.New(slog.DiscardHandler)), map[string]departure{}
+	if w.store {
+		r.memory = controller.NewMemory(window, deaf{}, slog.New(slog.DiscardHandler))
+	}
 	r.catchUp(&w.apiServer)
+	r.services.left = func(s svc) { r.departed(w, s) }
 	return r
 }
 
@@ -139,6 +164,7 @@ func (r *replica) catchUp(a *apiServer) {
 	r.pools.see(&a.pools, r.pools.behind(&a.pools))
 	r.namespaces.see(&a.namespaces, r.namespaces.behind(&a.namespaces))
 	r.states.see(&a.states, r.states.behind(&a.states))
+	r.reservations.see(&a.reservations, r.reservations.behind(&a.reservations))
 }
 
 // takeOver makes one step on the way to the first plan, as kube.Writer.TakeOver
@@ -151,6 +177,7 @@ func (r *replica) takeOver(w *world, d dice) bool {
 		r.store.fate = w.fate(d)
 		if err := r.journal.Take(context.Background()); err == nil {
 			w.tell("%s has the journal, with %d writes", r.name, len(r.journal.Open()))
+			r.inherits(w)
 			for _, e := range r.journal.Open() {
 				if w.forget {
 					r.journal.Close(e.UID, e.Version)
@@ -197,21 +224,27 @@ func (r *replica) decide(w *world, most int, d dice) {
 			open = append(open, status.Underway{Namespace: e.Namespace, UID: e.UID, Version: e.Version, Addresses: e.Addresses})
 		}
 	}
-	b := &reading{services: r.services.read(), pools: r.pools.read(), namespaces: r.namespaces.read(), decisions: map[string]*ipam.Decision{}}
+	b := &reading{services: r.services.read(), pools: r.pools.read(), namespaces: r.namespaces.read(), reservations: r.reservations.read(), decisions: map[string]*ipam.Decision{}}
 	states := r.states.read()
 	objs := b.objects(states)
-	snap, problems := snapshot.Build(objs, snapshot.Options{Namespace: home, Memo: &r.built})
+	b.remembered, b.known = r.memory.Recall(objs.Services, w.now), r.knows(b.services)
+	from := snapshot.Options{Namespace: home, Remembered: b.remembered, Memo: &r.built}
+	snap, problems := snapshot.Build(objs, from)
+	w.spoil(&snap)
 	b.plan = ipam.Plan(snap)
 	for i := range b.plan.Services {
 		d := &b.plan.Services[i]
 		b.decisions[d.Key.String()] = d
 	}
 	w.checkPlan(b)
+	w.checkReserving(b.oracle)
+	w.checkQuotas(b.oracle)
+	w.checkComeback(b.oracle)
 	opt := status.ControllerOptions{Namespace: home, Now: w.now, Underway: open, Memo: &r.shown}
 	sorted := objs
 	sorted.Services = r.built.ByKey()
-	writes := status.Controller(sorted, b.plan, problems, opt)
-	w.checkMemo(objs, opt, snap, writes)
+	writes := status.Controller(sorted, w.impatient(b.plan), problems, opt)
+	w.checkMemo(objs, from, opt, snap, writes)
 	for _, write := range writes {
 		id := objectID(&write)
 		if r.waiting[id] > 0 {
@@ -221,9 +254,47 @@ func (r *replica) decide(w *world, most int, d dice) {
 		r.pending = append(r.pending, write)
 	}
 	r.pending = r.pending[:min(most, len(r.pending))]
-	r.basis, r.recorded = b, false
+	r.basis, r.recorded, r.told = b, false, maps.Clone(b.known)
+	if len(r.pending) == 0 && r.journal != nil {
+		r.record(w, w.fate(d)) // what is to be remembered
+	}
 	for i := range r.pending {
 		w.bases[string(r.pending[i].Patch)] = b
+	}
+}
+
+// impatient takes from a plan what the writer shall not know.
+func (w *world) impatient(plan ipam.Result) ipam.Result {
+	if !w.patience {
+		return plan
+	}
+	plan.Pools = slices.Clone(plan.Pools)
+	for i := range plan.Pools {
+		plan.Pools[i].Quotas = nil
+	}
+	return plan
+}
+
+// spoil takes from a snapshot what the planner shall not know.
+func (w *world) spoil(snap *lb.Snapshot) {
+	if w.memory {
+		snap.Remembered = nil
+	}
+	if w.reserve {
+		snap.Reservations = nil
+	}
+	for i := range snap.Reservations {
+		if w.record {
+			snap.Reservations[i].Held = nil
+		}
+		if w.whom {
+			snap.Reservations[i].Services, snap.Reservations[i].ServiceSelectors = nil, nil
+		}
+	}
+	for i := range snap.Pools {
+		if w.quotas {
+			snap.Pools[i].Quotas = nil
+		}
 	}
 }
 
@@ -240,6 +311,8 @@ func (r *replica) record(w *world, f fate) bool {
 	err := r.journal.Commit(context.Background(), r.pending)
 	r.store.fate = arrives
 	switch {
+	case err == nil:
+		w.stored = r.told
 	case errors.Is(err, journal.ErrLost):
 		r.lost, r.pending = true, nil
 	case err != nil:
@@ -274,6 +347,8 @@ func (r *replica) write(w *world, pick int, f fate) {
 			}
 			return err
 		}))
+	case *v1alpha1.IPReservation:
+		r.answered(w, &write, pick, r.writeReservation(w, &write, f))
 	case *v1beta1.ConfigurationState:
 		r.answered(w, &write, pick, unimportant(f, func() error {
 			after, err := w.patchState(&write)
@@ -308,69 +383,3 @@ func (r *replica) answered(w *world, write *status.Write, pick int, err error) {
 		w.fail("%s: %v", r.name, err)
 	}
 }
-
-// abandon is the end of a replica with requests under way.
-func (r *replica) abandon(w *world) {
-	if !r.recorded {
-		return
-	}
-	for i := range r.pending[:min(parallel, len(r.pending))] {
-		if write := r.pending[i]; write.Moves {
-			w.delay(r, &write)
-		}
-	}
-}
-
-// delay lets a write to a Service arrive later.
-func (w *world) delay(r *replica, write *status.Write) {
-	w.requests = append(w.requests, func() { _, _ = w.carryOut(r, write, arrives) })
-}
-
-// carryOut is a write to a Service on its way, and its answer.
-func (w *world) carryOut(r *replica, write *status.Write, f fate) (svc, error) {
-	switch f {
-	case refused:
-		return svc{}, errRefused
-	case dropped:
-		return svc{}, errUnknown
-	case delayed:
-		w.delay(r, write)
-		return svc{}, errUnknown
-	}
-	key := write.Object.GetNamespace() + "/" + write.Object.GetName()
-	before := w.services.live[key]
-	after, err := w.patchService(key, write)
-	if err != nil {
-		if !errors.Is(err, errConflict) && !errors.Is(err, errNotFound) {
-			w.fail("%s: %v", r.name, err)
-		}
-		return after, err
-	}
-	w.tell("%s writes %s: %v, was %v", r.name, key, assigned(after), assigned(before))
-	w.checkWrite(w.bases[string(write.Patch)], before, after)
-	if f == lost {
-		return svc{}, errUnknown
-	}
-	return after, nil
-}
-
-// release cleans up what is no longer a load balancer, reading live objects as
-// the product does.
-func release(w *world) (writes int) {
-	for _, s := range w.services.sorted() {
-		if s.in.balancer {
-			continue
-		}
-		write, ok := status.Release(s.obj)
-		if !ok {
-			continue
-		}
-		writes++
-		if _, err := w.patchService(s.in.key(), &write); err != nil {
-			w.fail("release %s: %v", s.in.key(), err)
-		}
-	}
-	return writes
-}
-
-func keyOf(in *svcIntent) lb.ServiceKey { return lb.ServiceKey{Namespace: in.ns, Name: in.name} }

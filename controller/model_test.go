@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/heraldlb/herald/internal/core/reason"
 )
 
 var (
@@ -19,8 +21,8 @@ var (
 // perHistory is how many operations start from an empty cluster.
 const perHistory = 500
 
-// TestModel makes random histories: users edit Services, pools and namespaces,
-// caches lag, replicas are restarted between a decision and its writes, writes
+// TestModel makes random histories: users edit Services, pools, quotas,
+// reservations and namespaces, delete Services and create them again, caches lag, replicas are restarted between a decision and its writes, writes
 // meet conflicts and errors, answers are lost, requests arrive long after
 // everybody has given them up, finalizers hold Services that are deleted,
 // leaders change, and old leaders go on as if nothing had happened. What must
@@ -31,18 +33,52 @@ func TestModel(t *testing.T) {
 	if *seed != 0 {
 		first, n = *seed, 1
 	}
-	if s, bad := search(without{}, first, n); bad != nil {
+	seen := occurrences{}
+	if s, bad := search(without{}, first, n, seen); bad != nil {
 		t.Fatalf("%v\nrepeat with: go test ./controller -run '^%s$' -seed %d\n%s", bad.err, t.Name(), s, bad.story(without{}))
 	}
+	t.Log(seen)
+	if n*perHistory >= 100_000 {
+		for _, what := range mustOccur() {
+			if seen[what] < 10 {
+				t.Errorf("%q occurred %d times: the histories are poor: %v", what, seen[what], seen)
+			}
+		}
+	}
+}
+
+// occurrences counts what histories have come across.
+type occurrences map[string]int
+
+// mustOccur lists what a history has to lead to now and then, or what is said
+// about it is empty. AddressFreeing never stays.
+func mustOccur() []string {
+	out := []string{"came back", "came back although others were lower", "needed by another", "reserved and in use", "settled at the limit of a quota"}
+	for _, i := range reason.All() {
+		if i.Subject == reason.Allocated && i.Code != reason.AddressFreeing && i.Code != reason.ServiceDeleting {
+			out = append(out, string(i.Code))
+		}
+	}
+	for _, c := range []reason.Code{
+		reason.ObjectValid, reason.UnknownReference, reason.AddressOutsidePool,
+		reason.ReservedByOther, reason.ReservationShort, reason.ReservationQuota, reason.ReservationWaits,
+	} {
+		out = append(out, string(c))
+	}
+	return out
 }
 
 // search runs n histories and returns the seed and the end of the first that
 // fails.
-func search(x without, first uint64, n int) (uint64, *failure) {
+func search(x without, first uint64, n int, seen occurrences) (uint64, *failure) {
 	for i := range uint64(n) {
 		ops := history(first+i, perHistory)
-		if err := newWorld(x).run(ops); err != nil {
+		w := newWorld(x)
+		if err := w.run(ops); err != nil {
 			return first + i, &failure{ops, err}
+		}
+		for what, n := range w.seen {
+			seen[what] += n
 		}
 	}
 	return 0, nil

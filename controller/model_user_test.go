@@ -11,7 +11,7 @@ import (
 // What users do.
 
 func (w *world) user(do string, r dice) {
-	ns, name, pool := pick(r, nsNames()), pick(r, []string{"a", "b", "c", "d", "e"}), pick(r, poolNames())
+	ns, name, pool := pick(r, nsNames()), pick(r, serviceNames()), pick(r, poolNames())
 	key := ns + "/" + name
 	s, exists := w.services.live[key]
 	switch {
@@ -50,8 +50,12 @@ func (w *world) user(do string, r dice) {
 	case do == "announce" && exists && s.in.balancer && !s.in.foreign:
 		w.tell("a speaker writes to %s", key)
 		w.announce(s)
+	default:
+		w.promises(do, r)
 	}
 }
+
+func serviceNames() []string { return []string{"a", "b", "c", "d", "e"} }
 
 func nsNames() []string   { return []string{"blue", "green", "red"} }
 func poolNames() []string { return []string{"p0", "p1", "p2", "p3", "p4"} }
@@ -169,6 +173,9 @@ func (w *world) editPool(name string, r dice) {
 	} else {
 		in.setSegments(r)
 		in.manual, in.avoid = r.one(5), r.one(3)
+		if r.one(3) {
+			in.setQuotas(r)
+		}
 	}
 	switch x := r.IntN(10); {
 	case !ok && x > 4:

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/heraldlb/herald/internal/core/lb"
-	"github.com/heraldlb/herald/internal/core/reason"
 )
 
 // A history is a list of operations. Each carries its own seed and finds its
@@ -31,6 +30,14 @@ type without struct {
 	forget  bool // a new leader does not mind what the old one has recorded
 	catchUp bool // a new leader plans from the caches as they are
 	look    bool // nobody looks what has become of a lost request
+
+	quotas   bool // the planner knows none
+	patience bool // what makes room in a quota and what fills it are written at once
+	reserve  bool // the planner knows no reservations
+	whom     bool // and not whom they are for
+	record   bool // and not what they have recorded
+	memory   bool // nothing is remembered
+	store    bool // nor stored for the next leader
 }
 
 // weights are how often an operation occurs.
@@ -43,6 +50,7 @@ func weights() []weight {
 	return []weight{
 		{"edit", 150}, {"delete", 25}, {"recreate", 15}, {"retype", 20}, {"announce", 20},
 		{"pool", 50}, {"drop pool", 10}, {"wipe", 1}, {"namespace", 10}, {"drop namespace", 3},
+		{"reserve", 25}, {"drop reservation", 8}, {"quota", 12}, {"leap", 4},
 		{"see", 170}, {"decide", 170}, {"write", 330}, {"late", 20}, {"restart", 8}, {"lead", 10}, {"settle", 30},
 	}
 }
@@ -79,11 +87,12 @@ type world struct {
 	err     error
 	trace   []string
 	tracing bool
-	reasons map[reason.Code]int
+	seen    occurrences
+	stored  map[string]departure // by the last leader, for the next one
 }
 
 func newWorld(without without) *world {
-	w := &world{without: without, reasons: map[reason.Code]int{}}
+	w := &world{without: without, seen: occurrences{}}
 	w.journals, w.bases = map[string]*corev1.ConfigMap{}, map[string]*reading{}
 	w.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range w.replicas {
@@ -157,6 +166,9 @@ func (w *world) do(o op) {
 		w.lead(r)
 	case "settle":
 		w.settle(r)
+	case "leap":
+		w.now = w.now.Add(time.Duration(5+r.IntN(80)) * time.Second)
+		w.tell("it is %s", w.now.Format(time.TimeOnly))
 	default:
 		w.user(o.do, r)
 	}
@@ -172,7 +184,10 @@ func (w *world) do(o op) {
 // see lets one replica see some events of one kind.
 func (w *world) see(r dice) {
 	to, n := w.replicas[r.IntN(2)], pick(r, []int{1, 2, 5, 1000})
-	switch r.IntN(6) {
+	switch r.IntN(7) {
+	case 6:
+		to.reservations.see(&w.reservations, n)
+		w.tell("%s sees reservations", to.name)
 	case 0:
 		to.pools.see(&w.pools, n)
 		w.tell("%s sees pools", to.name)
