@@ -265,7 +265,7 @@ func (o *oracle) could(s svc, f lb.Family, before func(t svc, a netip.Addr) bool
 
 // onlyKept reports whether t has a because of a frozen pool: nobody may join.
 func (o *oracle) onlyKept(t svc, a netip.Addr) bool {
-	if !o.allows(t.in, a) && !o.unsure(t.in, a) {
+	if !o.allows(t.in, a) && !o.unsure(t.in, a) && !t.in.deleting { // which keeps all
 		return true
 	}
 	if p, ok := o.valid(a); ok && p.name == t.in.askPool {

@@ -70,8 +70,7 @@ func (o *oracle) room(ns string, a netip.Addr, counts func(t svc, a netip.Addr) 
 	if limit < 0 {
 		return true
 	}
-	has := o.count(ns, p, lb.FamilyOf(a), false, counts)
-	return has[a] || len(has) < limit
+	return o.count(ns, p, lb.FamilyOf(a), true, counts)[a] || len(o.count(ns, p, lb.FamilyOf(a), false, counts)) < limit
 }
 
 // spent reports whether the quota for addresses of the pool may have no room, or

@@ -181,6 +181,8 @@ func (w *world) promises(do string, r dice) {
 	v, exists := w.reservations.live[ns+"/"+name]
 	p, has := w.pools.live[pool]
 	switch {
+	case do == "return":
+		w.comeback(r)
 	case do == "reserve":
 		in := resvIntent{ns: ns, name: name}
 		if exists {
@@ -202,6 +204,21 @@ func (w *world) promises(do string, r dice) {
 		in.setQuotas(r)
 		w.tell("pool %s: quotas %+v", in.name, in.quotas)
 		w.putPool(&in)
+	}
+}
+
+// comeback creates a Service as it was before it was deleted.
+func (w *world) comeback(r dice) {
+	gone := values(w.gone)
+	if len(gone) == 0 {
+		return
+	}
+	in := *pick(r, gone)
+	delete(w.gone, in.key())
+	if _, exists := w.services.live[in.key()]; !exists {
+		in.deleting = false
+		w.tell("Service %s comes back: %+v", in.key(), in)
+		w.putService(&in)
 	}
 }
 

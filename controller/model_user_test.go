@@ -146,6 +146,7 @@ func (w *world) deleteService(s svc, r dice) {
 		return
 	}
 	w.tell("Service %s is deleted", s.in.key())
+	w.gone[s.in.key()] = s.in
 	w.services.remove(s.in.key())
 }
 

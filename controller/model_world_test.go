@@ -50,7 +50,7 @@ func weights() []weight {
 	return []weight{
 		{"edit", 150}, {"delete", 25}, {"recreate", 15}, {"retype", 20}, {"announce", 20},
 		{"pool", 50}, {"drop pool", 10}, {"wipe", 1}, {"namespace", 10}, {"drop namespace", 3},
-		{"reserve", 25}, {"drop reservation", 8}, {"quota", 12}, {"leap", 4},
+		{"reserve", 25}, {"drop reservation", 8}, {"quota", 12}, {"return", 15}, {"leap", 4},
 		{"see", 170}, {"decide", 170}, {"write", 330}, {"late", 20}, {"restart", 8}, {"lead", 10}, {"settle", 30},
 	}
 }
@@ -88,11 +88,12 @@ type world struct {
 	trace   []string
 	tracing bool
 	seen    occurrences
-	stored  map[string]departure // by the last leader, for the next one
+	gone    map[string]*svcIntent // what users have deleted
+	stored  map[string]departure  // by the last leader, for the next one
 }
 
 func newWorld(without without) *world {
-	w := &world{without: without, seen: occurrences{}}
+	w := &world{without: without, seen: occurrences{}, gone: map[string]*svcIntent{}}
 	w.journals, w.bases = map[string]*corev1.ConfigMap{}, map[string]*reading{}
 	w.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range w.replicas {
