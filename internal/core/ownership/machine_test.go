@@ -156,6 +156,10 @@ func TestInterfaces(t *testing.T) {
 	if diff := gocmp.Diff(want, m.Verdict(ip)); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}
+	why := reason.Reason{Code: reason.NodeNoInterface, Text: `node "n1" has none of the interfaces eth1, eth2 up`}
+	if diff := gocmp.Diff(why, m.Why(ip, "n1")); diff != "" {
+		t.Errorf("why n1 does not answer (-want +got):\n%s", diff)
+	}
 	m.SetInterfaces([]string{"eth0", "eth2"})
 	expect(t, "eth0 and eth2", m, ownership.Ready{
 		Start:  []ownership.Answer{{IP: ip, Interfaces: []string{"eth2"}}},
