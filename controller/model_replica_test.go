@@ -315,7 +315,7 @@ func (r *replica) record(w *world, f fate) bool {
 		w.stored = r.told
 	case errors.Is(err, journal.ErrLost):
 		r.lost, r.pending = true, nil
-	case err != nil:
+	default:
 		r.pending = slices.DeleteFunc(r.pending, func(x status.Write) bool { return x.Moves })
 	}
 	return r.store.requests > before
