@@ -11,11 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/heraldlb/herald/internal/kube/journal"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
 
-// journalStore is a replica's connection to the ConfigMap of the journal.
+// journalStore is a replica's connection to the ConfigMaps of the journal.
 type journalStore struct {
 	*world
 	where    string
@@ -27,8 +26,8 @@ var configMaps = schema.GroupResource{Resource: "configmaps"}
 
 // Get implements journal.Client.
 func (s *journalStore) Get(_ context.Context, name types.NamespacedName, obj snapshot.Object) error {
-	have := s.journals[s.where]
-	if have == nil || name.Name == journal.MemoryName { // addresses never depend on what is remembered
+	have := s.journals[s.where+name.Name]
+	if have == nil {
 		return apierrors.NewNotFound(configMaps, name.Name)
 	}
 	have.DeepCopyInto(obj.(*corev1.ConfigMap))
@@ -38,7 +37,7 @@ func (s *journalStore) Get(_ context.Context, name types.NamespacedName, obj sna
 // Create implements journal.Client.
 func (s *journalStore) Create(_ context.Context, obj snapshot.Object) error {
 	return s.request(obj.(*corev1.ConfigMap), func(next *corev1.ConfigMap) error {
-		if s.journals[s.where] != nil {
+		if s.journals[s.where+next.Name] != nil {
 			return apierrors.NewAlreadyExists(configMaps, next.Name)
 		}
 		return nil
@@ -48,7 +47,7 @@ func (s *journalStore) Create(_ context.Context, obj snapshot.Object) error {
 // Update implements journal.Client.
 func (s *journalStore) Update(_ context.Context, obj snapshot.Object) error {
 	return s.request(obj.(*corev1.ConfigMap), func(next *corev1.ConfigMap) error {
-		switch have := s.journals[s.where]; {
+		switch have := s.journals[s.where+next.Name]; {
 		case have == nil:
 			return apierrors.NewNotFound(configMaps, next.Name)
 		case have.ResourceVersion != next.ResourceVersion:
@@ -68,7 +67,7 @@ func (s *journalStore) request(obj *corev1.ConfigMap, check func(*corev1.ConfigM
 		}
 		s.rev++
 		next.ResourceVersion = strconv.Itoa(s.rev)
-		s.journals[s.where] = next.DeepCopy()
+		s.journals[s.where+next.Name] = next.DeepCopy()
 		return nil
 	}
 	switch f {

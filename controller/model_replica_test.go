@@ -145,9 +145,9 @@ const parallel = 16
 // newReplica is a started program: its first lists are complete.
 func newReplica(name string, w *world) *replica {
 	r := &replica{name: name, waiting: map[string]int{}}
-	r.store = &journalStore{world: w, where: journal.Name}
+	r.store = &journalStore{world: w, where: "everybody's "}
 	if w.fence {
-		r.store.where = fmt.Sprint("journal ", w.starts)
+		r.store.where = fmt.Sprint("start ", w.starts, " ")
 	}
 	r.journal = journal.New(r.store, home, fmt.Sprint("start ", w.starts), slog.New(slog.DiscardHandler))
 	r.memory, r.witness = controller.NewMemory(window, r.journal, slog.New(slog.DiscardHandler)), map[string]departure{}
@@ -309,10 +309,17 @@ func (r *replica) record(w *world, f fate) bool {
 	before := r.store.requests
 	r.store.fate = f
 	err := r.journal.Commit(context.Background(), r.pending)
+	if err == nil {
+		switch err = r.journal.Store(context.Background()); {
+		case err == nil:
+			w.stored = r.told
+		case !errors.Is(err, journal.ErrLost):
+			err = nil // addresses do not depend on it
+		}
+	}
 	r.store.fate = arrives
 	switch {
 	case err == nil:
-		w.stored = r.told
 	case errors.Is(err, journal.ErrLost):
 		r.lost, r.pending = true, nil
 	default:
