@@ -14,7 +14,7 @@ import (
 // the quickest of many plans, so that a busy machine does not matter; whoever
 // goes through the addresses of a pool takes a thousand times as long for a /8,
 // and does not come back from a /64.
-func TestCostOfSize(t *testing.T) {
+func TestCostOfSize(t *testing.T) { //nolint:paralleltest // it counts allocations
 	measure := func(family lb.Family, addresses string) (allocs float64, quickest time.Duration) {
 		snap := lb.Snapshot{Pools: genericPool(addresses), Namespaces: namespaces(), Services: services(14, func(_ int, svc *lb.Service) {
 			svc.Families = []lb.Family{family}
