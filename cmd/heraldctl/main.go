@@ -26,6 +26,7 @@ ServiceAccount. It only reads; l2 move and l2 balance are the exceptions.
   heraldctl l2 owners                     which node answers for what, and which could
   heraldctl l2 move shop/web --to node2   have another node answer, without a gap
   heraldctl bgp sessions                  how the sessions with routers are, and what is wrong
+  heraldctl bgp explain shop/web          which router has its routes, from which node, and why others have not
   heraldctl dump cluster.yaml             save what the answers are made from, to ask somebody else
   heraldctl explain service shop/web --from cluster.yaml
 
