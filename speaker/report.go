@@ -33,6 +33,9 @@ const patience = 2 * time.Second
 const (
 	deputyWait = 5 * time.Second
 	deputies   = 3
+	// deputyLook is how often, at most, a report is made because a deputy's time
+	// has come: after a burst of Services that is due for one after the other.
+	deputyLook = 2 * time.Second
 )
 
 // turn says whether this speaker writes that nobody announces a Service, and as
@@ -249,6 +252,9 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 		still[rep.Key] = news
 		if left := patience + time.Duration(rep.Deputy)*deputyWait - now.Sub(news.since); left > 0 {
 			rep.Write = false
+			if rep.Deputy > 0 {
+				left = max(left, deputyLook)
+			}
 			if again == 0 || left < again {
 				again = left
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/ownership"
+	"github.com/heraldlb/herald/internal/core/reason"
 	"github.com/heraldlb/herald/internal/driver/links"
 	"github.com/heraldlb/herald/internal/kube/status"
 )
@@ -118,4 +119,47 @@ func owner(t *testing.T, ip netip.Addr, peer ownership.MAC) (*ownership.Machine,
 		t.Fatalf("the owner is %q, %v; groups %+v", node, ok, plan.Groups)
 	}
 	return a, &plan, &snap.Services[0]
+}
+
+// TestWait: bad news wait for patience, on deputies longer; those of a burst do not
+// become due one by one.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	report := func(deputy int, names ...string) []status.ServiceReport {
+		var out []status.ServiceReport
+		for _, n := range names {
+			out = append(out, status.ServiceReport{Key: lb.ServiceKey{Name: n}, Reason: reason.New(reason.NoEndpoints, "none"), Write: true, Deputy: deputy})
+		}
+		return out
+	}
+	var first, deputy reporter
+	for _, tt := range []struct {
+		after time.Duration
+		names []string
+		// what each writes, and when it looks again
+		first, deputy   int
+		lookFirst, look time.Duration
+	}{
+		{0, []string{"a"}, 0, 0, patience, patience + deputyWait},
+		{patience, []string{"a", "b"}, 1, 0, patience, deputyWait},
+		{patience + deputyWait, []string{"a", "b"}, 2, 1, 0, deputyLook},
+		{2*patience + deputyWait - time.Millisecond, []string{"a", "b"}, 2, 1, 0, deputyLook},
+		{2*patience + deputyWait, []string{"a", "b"}, 2, 2, 0, 0},
+	} {
+		check := func(who string, r *reporter, reports []status.ServiceReport, want int, look time.Duration) {
+			again := r.wait(reports, start.Add(tt.after))
+			got := 0
+			for i := range reports {
+				if reports[i].Write {
+					got++
+				}
+			}
+			if got != want || again != look {
+				t.Errorf("after %v, %s: %d writes, again after %v; want %d, %v", tt.after, who, got, again, want, look)
+			}
+		}
+		check("the first", &first, report(0, tt.names...), tt.first, tt.lookFirst)
+		check("its deputy", &deputy, report(1, tt.names...), tt.deputy, tt.look)
+	}
 }
