@@ -31,6 +31,9 @@ func (s *speaker) clean(ctx context.Context) (time.Duration, error) {
 	for _, node := range s.engine.orphans(s.self) {
 		var failed error
 		for _, kind := range []snapshot.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}, &v1alpha1.BGPSession{}} {
+			if !s.engine.isDead(node) {
+				break // it came back meanwhile, and what it reports is true
+			}
 			if err := s.deleteReports(ctx, kind, node); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("delete the %T objects of node %s: %w", kind, node, err))
 			}
@@ -51,12 +54,14 @@ func (s *speaker) deleteReports(ctx context.Context, kind snapshot.Object, node 
 }
 
 // orphans returns the dead nodes whose reports this speaker is to remove: it is
-// the first living one in hash order for them.
+// the first living one in hash order for them, or was when it began. One that
+// has come since may be the first now, and does not know that they lived.
 func (e *engine) orphans(self lb.NodeName) []lb.NodeName {
 	var nodes []lb.NodeName
 	e.query(func(m *ownership.Machine) {
 		for _, n := range slices.Sorted(maps.Keys(e.dead)) {
-			if e.dead[n] && m.FirstLive("node/"+string(n)) == self {
+			if e.dead[n] && (e.cleaning[n] || m.FirstLive("node/"+string(n)) == self) {
+				e.cleaning[n] = true
 				nodes = append(nodes, n)
 			}
 		}
@@ -66,5 +71,14 @@ func (e *engine) orphans(self lb.NodeName) []lb.NodeName {
 
 // forget notes that the reports of a dead node are removed.
 func (e *engine) forget(node lb.NodeName) {
-	e.query(func(*ownership.Machine) { delete(e.dead, node) })
+	e.query(func(*ownership.Machine) {
+		delete(e.dead, node)
+		delete(e.cleaning, node)
+	})
+}
+
+func (e *engine) isDead(node lb.NodeName) bool {
+	dead := false
+	e.query(func(*ownership.Machine) { dead = e.dead[node] })
+	return dead
 }

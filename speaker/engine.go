@@ -60,6 +60,8 @@ type engine struct {
 	// dead are the nodes that went without goodbye and are not back. Their
 	// Pods, and so their reports, stay for minutes; a survivor cleans up.
 	dead map[lb.NodeName]bool
+	// cleaning are those of dead that this speaker has begun to clean up after.
+	cleaning map[lb.NodeName]bool
 }
 
 // plannedGroups is what the plan loop hands over.
@@ -90,6 +92,7 @@ func newEngine(cfg ownership.Config, r responder, m messenger, ls linkSource, ex
 		answering: map[netip.Addr]ownership.Answer{},
 		rounds:    map[netip.Addr]uint64{},
 		dead:      map[lb.NodeName]bool{},
+		cleaning:  map[lb.NodeName]bool{},
 	}
 }
 
@@ -219,6 +222,7 @@ func (e *engine) takeEvent(ev gossip.Event) {
 		e.log.Info("speaker joined", telemetry.KeyNode, ev.Node, telemetry.KeyAddress, ev.Addr)
 		e.machine.Up(ev.Node)
 		delete(e.dead, ev.Node)
+		delete(e.cleaning, ev.Node)
 		e.changed()
 	case gossip.MemberDown:
 		e.log.Info("speaker gone", telemetry.KeyNode, ev.Node, "saidGoodbye", ev.Left)
