@@ -186,13 +186,6 @@ func (c *chaos) trouble(t *testing.T) {
 	}
 }
 
-func (c *chaos) loseLease(t *testing.T) {
-	err := c.kube.CoordinationV1().Leases(herald).Delete(t.Context(), "herald-controller", metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		t.Fatal(err)
-	}
-}
-
 // user does one thing that users do.
 func (c *chaos) user(t *testing.T) {
 	ns := chaosNamespaces()[c.IntN(2)]

@@ -27,31 +27,7 @@ var ipReservations = schema.GroupVersionResource{Group: "heraldlb.io", Version: 
 // Services that are gone, also by the next controller.
 func TestReserve(t *testing.T) {
 	t.Parallel()
-	program, err := filepath.Abs(filepath.Join(root, "bin", "controller"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: make build builds it", program)
-		}
-		t.Skipf("SKIPPED: %s is missing: make build builds it", program)
-	}
-	c := &controllers{config: startServer(t), program: program, dir: t.TempDir()}
-	if c.kube, err = kubernetes.NewForConfig(c.config); err != nil {
-		t.Fatal(err)
-	}
-	if c.objects, err = dynamic.NewForConfig(c.config); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{herald, "shop", "bank"} {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		eventually(t, "make namespace "+name, func(ctx context.Context) error {
-			_, err := c.kube.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
-			return err
-		})
-	}
-	install(t, c.objects, "test", readCRDs(t))
+	c := newControllers(t)
 	first := c.start(t)
 	c.make(t, pools, herald, `{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: main},
 spec: {addresses: [192.0.2.0/24], quotas: [{namespaces: [shop], ipv4: 10}]}}`)
@@ -68,6 +44,37 @@ spec: {addresses: [192.0.2.0/24], quotas: [{namespaces: [shop], ipv4: 10}]}}`)
 			return
 		}
 	}
+}
+
+// newControllers starts an API server, and makes what a controller needs.
+func newControllers(t *testing.T, flags ...string) *controllers {
+	t.Helper()
+	program, err := filepath.Abs(filepath.Join(root, "bin", "controller"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(program); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is missing: make build builds it", program)
+		}
+		t.Skipf("SKIPPED: %s is missing: make build builds it", program)
+	}
+	c := &controllers{config: startServer(t, flags...), program: program, dir: t.TempDir()}
+	if c.kube, err = kubernetes.NewForConfig(c.config); err != nil {
+		t.Fatal(err)
+	}
+	if c.objects, err = dynamic.NewForConfig(c.config); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{herald, "shop", "bank"} {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		eventually(t, "make namespace "+name, func(ctx context.Context) error {
+			_, err := c.kube.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+			return err
+		})
+	}
+	install(t, c.objects, "test", readCRDs(t))
+	return c
 }
 
 func (c *controllers) make(t *testing.T, gvr schema.GroupVersionResource, ns, manifest string) {
@@ -220,7 +227,9 @@ func (c *controllers) remembers(t *testing.T, first *replica) {
 		return nil
 	})
 	c.must(t, first.cmd.Process.Kill())
-	_ = <-first.done
+	if err := <-first.done; err == nil {
+		t.Error("a killed controller ended well")
+	}
 	c.start(t)
 	c.must(t, c.balancer(t.Context(), "bank", "next"))
 	c.shows(t, "bank", "next", "192.0.2.13")

@@ -53,7 +53,7 @@ func kube(t *testing.T) string {
 
 // startServer starts etcd and kube-apiserver on the loopback interface and returns how to reach them. They end with the
 // test, and with this process if it is killed.
-func startServer(t *testing.T) *rest.Config {
+func startServer(t *testing.T, flags ...string) *rest.Config {
 	t.Helper()
 	program, dir := kube(t), t.TempDir()
 	etcd := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
@@ -70,11 +70,11 @@ func startServer(t *testing.T) *rest.Config {
 	if err := os.WriteFile(tokens, []byte(token+",admin,admin,system:masters\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, dir, program, "kube-apiserver", "--etcd-servers", etcd, "--secure-port", fmt.Sprint(port),
+	start(t, dir, program, "kube-apiserver", append([]string{"--etcd-servers", etcd, "--secure-port", fmt.Sprint(port),
 		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--cert-dir", filepath.Join(dir, "certs"),
 		"--service-account-key-file", key, "--service-account-signing-key-file", key,
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-cluster-ip-range", "10.96.0.0/16",
-		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--endpoint-reconciler-type", "none")
+		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--endpoint-reconciler-type", "none"}, flags...)...)
 
 	config := &rest.Config{
 		Host:            fmt.Sprintf("https://127.0.0.1:%d", port),
