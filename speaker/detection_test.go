@@ -37,7 +37,8 @@ var members = flag.Int("members", 5, "speakers in TestLoad")
 
 // memberEnv makes this test binary a process with the part of a speaker that
 // finds dead ones: gossip, heartbeats and the detector. It holds a number, which
-// becomes an address, and how many there are.
+// becomes an address, how many there are, and how many addresses the first of
+// them answers for: then there is an engine too, and what it drives.
 const memberEnv = "HERALD_SPEAKER_TEST_MEMBER"
 
 func memberAddr(i int) netip.AddrPort {
@@ -45,9 +46,9 @@ func memberAddr(i int) netip.AddrPort {
 }
 
 func TestMain(m *testing.M) {
-	var self, all int
-	if _, err := fmt.Sscan(os.Getenv(memberEnv), &self, &all); err == nil {
-		if err := runMember(self, all); err != nil {
+	var self, all, addresses int
+	if _, err := fmt.Sscan(os.Getenv(memberEnv), &self, &all, &addresses); err == nil {
+		if err := runMember(self, all, addresses); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -61,7 +62,7 @@ func TestMain(m *testing.M) {
 
 // runMember prints a line for every member that comes or goes: the time in
 // nanoseconds, up or down, and the node.
-func runMember(self, all int) error {
+func runMember(self, all, addresses int) error {
 	name := lb.NodeName(fmt.Sprint("n", self))
 	secret := [][]byte{[]byte("secret")}
 	g, err := gossip.New(gossip.Config{
@@ -97,8 +98,15 @@ func runMember(self, all int) error {
 	for _, r := range []driver{g, h, d} {
 		eg.Go(func() error { return r.Run(ctx) })
 	}
+	events := make(chan gossip.Event, 64)
+	if addresses > 0 {
+		runEngine(ctx, &eg, overheard{d, events}, h.Beat, name, all, addresses)
+	}
 	eg.Go(func() error {
 		for e := range d.Events() {
+			if addresses > 0 {
+				events <- e
+			}
 			switch e.Kind {
 			case gossip.MemberUp:
 				fmt.Println(time.Now().UnixNano(), "up", e.Node)
@@ -130,11 +138,15 @@ type family struct {
 	net   *netnstest.NS
 	procs []*exec.Cmd
 	lines chan told
+
+	addresses int // that the first one answers for
 }
 
-func startGroup(t *testing.T, n int) *family {
+func startGroup(t *testing.T, n int) *family { return startOwners(t, n, 0) }
+
+func startOwners(t *testing.T, n, addresses int) *family {
 	t.Helper()
-	g := &family{net: netnstest.Host(t), lines: make(chan told, 10_000)}
+	g := &family{net: netnstest.Host(t), lines: make(chan told, 10_000), addresses: addresses}
 	var ports []string
 	for i := range n {
 		ns := netnstest.New(t)
@@ -159,7 +171,7 @@ func (g *family) start(t *testing.T, ns *netnstest.NS, i, n int) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", memberEnv, i, n))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %d", memberEnv, i, n, g.addresses))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -39,7 +39,9 @@ type engine struct {
 	links     linkSource
 	excluded  exclusions
 	changed   func() // owners or members changed; must not block
-	log       *slog.Logger
+	// beat is when the process wakes up anyway, or did last; nil: not known.
+	beat func() time.Time
+	log  *slog.Logger
 
 	plans   chan plannedGroups // capacity 1: the newest plan replaces an older one
 	queries chan func()
@@ -171,12 +173,27 @@ func (e *engine) run(ctx context.Context) error {
 // pause is the time until the machine wants to be told the time.
 func (e *engine) pause() time.Duration {
 	pause := ownership.TickInterval
+	if e.beat != nil {
+		pause = untilBeat(time.Until(e.beat()))
+	}
 	for _, next := range []time.Time{e.machine.Next(), e.lingers} {
 		if !next.IsZero() {
 			pause = min(max(0, time.Until(next)), pause)
 		}
 	}
 	return pause
+}
+
+// untilBeat is the time until the process wakes up anyway, if that is soon
+// enough for the machine: then one wake-up does for both.
+func untilBeat(beat time.Duration) time.Duration {
+	if beat <= 0 {
+		beat += ownership.TickInterval // it is doing its work just now
+	}
+	if beat <= 0 || beat > ownership.TickInterval {
+		return ownership.TickInterval
+	}
+	return beat
 }
 
 // drain takes the events that are already there, so that a node that died

@@ -169,6 +169,7 @@ func (s *speaker) connect() error {
 		now := s.heartbeats.State()
 		return now.State, telemetry.Heartbeats(now.Counts)
 	})
+	s.engine.beat = s.heartbeats.Beat
 	return nil
 }
 

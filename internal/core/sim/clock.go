@@ -22,7 +22,9 @@ import (
 //     ahead therefore looks like a pause to it. One back changes nothing, while
 //     the process runs: that is simulated as what it is, as nothing. Here the
 //     machine is given one clock that jumps ahead and never back; so all its
-//     timers are due after a jump, which is more than really happens.
+//     timers are due after a jump, which is more than really happens. A machine
+//     that is not settled does not look at the wall, and how long it waits for
+//     others is not what a jump may cut short: it is not given any.
 //   - A new process begins with whatever the clock on the wall says, which may
 //     be less than what the former one began with.
 
@@ -49,12 +51,12 @@ func (c *Cluster) when(n *node, d time.Duration) time.Time {
 }
 
 // Jump puts a node's clock on the wall ahead while it runs; or, while it does
-// not, ahead or back.
+// not, ahead or back. That of a frozen one may be the monotonic clock, too.
 func (c *Cluster) Jump(name lb.NodeName, d time.Duration) {
 	switch n := c.node(name); {
 	case n.machine == nil:
 		n.clock += d
-	case d > 0:
+	case d > 0 && (n.frozen || n.machine.Settled()):
 		n.jumped += d
 		c.watch.disturbed(c)
 	}

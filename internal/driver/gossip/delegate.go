@@ -137,6 +137,7 @@ func (x delegate) NotifyConflict(_, other *memberlist.Node) {
 		x.d.mu.Lock()
 		x.d.restless = time.Now().Add(restlessTime)
 		x.d.mu.Unlock()
+		x.d.poke()
 	}
 	x.d.cfg.Logger.Debug("two members of gossip have one name", "node", other.Name, "address", addrPort(other).String())
 }

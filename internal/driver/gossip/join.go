@@ -18,19 +18,24 @@ import (
 // contacted once, and again whenever it is no member.
 func (d *Driver) join(ctx context.Context) {
 	tries := map[netip.AddrPort]*attempt{}
-	ticker := time.NewTicker(joinTick)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		now := time.Now()
-		peers, resync := d.due(tries, now)
+		peers, resync, all := d.due(tries, now)
 		d.contact(ctx, tries, peers)
 		if resync {
 			d.exchange(ctx)
 		}
+		pause := joinTick
+		if all {
+			pause = joinRest // whatever changes that wakes it up
+		}
+		timer.Reset(pause)
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		case <-d.wake:
 		}
 	}
@@ -44,11 +49,13 @@ type attempt struct {
 	err  error
 }
 
-// due lists the peers to contact now, and forgets the unwanted ones.
-func (d *Driver) due(tries map[netip.AddrPort]*attempt, now time.Time) ([]netip.AddrPort, bool) {
+// due lists the peers to contact now, and forgets the unwanted ones. It also
+// reports whether to exchange states with some, and whether all are met.
+func (d *Driver) due(tries map[netip.AddrPort]*attempt, now time.Time) (peers []netip.AddrPort, resync, all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	resync := d.resync || now.Before(d.restless)
+	resync = d.resync || now.Before(d.restless)
+	all = !resync
 	d.resync = false
 	for peer := range tries {
 		if !slices.Contains(d.wanted.Peers, peer) {
@@ -71,6 +78,7 @@ func (d *Driver) due(tries map[netip.AddrPort]*attempt, now time.Time) ([]netip.
 			t.next, t.wait, t.err = time.Time{}, 0, nil
 			continue
 		}
+		all = false
 		if t.err != nil {
 			d.problem = fmt.Sprintf("cannot join %s: %v", peer, t.err)
 		}
@@ -84,7 +92,7 @@ func (d *Driver) due(tries map[netip.AddrPort]*attempt, now time.Time) ([]netip.
 		}
 	}
 	clear(d.meet)
-	return out, resync
+	return out, resync, all
 }
 
 // contact joins peers, some at a time: one that is off costs a timeout.

@@ -56,6 +56,9 @@ const (
 	joinBackoffMax = 2 * time.Second
 	joinParallel   = 8
 	joinTick       = 250 * time.Millisecond
+	// joinRest is the time between two looks while all wanted peers are members:
+	// each time that a process wakes up costs more than what it does then.
+	joinRest = 5 * time.Second
 	// resyncPeers is how many members are asked for their state in a resync.
 	resyncPeers = 3
 	// restlessTime is for how long states are exchanged at every joinTick while

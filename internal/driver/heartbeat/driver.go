@@ -30,6 +30,7 @@ type Driver struct {
 	events chan Event
 	wake   chan struct{} // there are inputs
 	state  atomic.Pointer[State]
+	beat   atomic.Pointer[time.Time] // see Beat
 
 	mu     sync.Mutex // guards inputs
 	inputs []input
@@ -105,6 +106,16 @@ func (d *Driver) put(in input) {
 // Events is where verdicts arrive. It is closed when Run returns.
 func (d *Driver) Events() <-chan Event { return d.events }
 
+// Beat is when the driver wakes up next by itself, or did last. Whoever has
+// something to do about as often does it then: each time that a process wakes up
+// costs more than what it does. The zero time means that it does not run yet.
+func (d *Driver) Beat() time.Time {
+	if at := d.beat.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
 // State returns what the driver saw a moment ago.
 func (d *Driver) State() State {
 	if s := d.state.Load(); s != nil {
@@ -147,7 +158,9 @@ func (d *Driver) Run(ctx context.Context) error {
 		d.machine.Tick(now)
 		d.work(d.machine.Ready())
 		d.publish(now)
-		timer.Reset(time.Until(d.machine.Next()))
+		beat := d.machine.Next()
+		d.beat.Store(&beat)
+		timer.Reset(time.Until(beat))
 	}
 }
 
