@@ -312,9 +312,11 @@ func (r *replica) record(w *world, f fate) bool {
 	if err == nil {
 		switch err = r.journal.Store(context.Background()); {
 		case err == nil:
-			w.stored = r.told
+			w.stored = maps.Clone(r.told)
 		case !errors.Is(err, journal.ErrLost):
 			err = nil // addresses do not depend on it
+			// Whether it is stored or what was before, nobody knows.
+			maps.DeleteFunc(w.stored, func(key string, d departure) bool { return !r.told[key].at.Equal(d.at) })
 		}
 	}
 	r.store.fate = arrives
