@@ -101,8 +101,9 @@ func costOf(t *testing.T, pid int) cost {
 	return c
 }
 
-// maxWakeups in a second of an idle speaker with 1,000 addresses and two others.
-const maxWakeups = 280
+// maxWakeups in a second of an idle speaker with 1,000 addresses and two others. It is measured at 220 to 310: the busier the machine, the less
+// often two timers share a wake-up. A timer for each address, or one that is always due, makes it thousands.
+const maxWakeups = 450
 
 // TestIdle counts how often a speaker wakes up that has nothing to do but to
 // answer for 1,000 addresses, which is what it costs. The processor time is told
