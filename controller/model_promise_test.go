@@ -234,13 +234,17 @@ func (w *world) checkPromises(o *oracle, s svc, a netip.Addr) {
 	has := map[netip.Addr]bool{}
 	for _, t := range w.services.sorted() {
 		for _, b := range assigned(t) {
-			if q, _ := o.valid(b); t.in.ns != s.in.ns || q != p || lb.FamilyOf(b) != lb.FamilyOf(a) || !slices.Contains(from(t, b), p.name) {
+			if q, _ := o.valid(b); t.in.ns != s.in.ns || q != p || lb.FamilyOf(b) != lb.FamilyOf(a) {
 				continue
 			}
 			if b == a && t.in.key() != s.in.key() {
-				return // shared in the namespace, which does not hold more now
+				// Shared in the namespace, which does not hold more now; also if the other Service still says that it
+				// is from a pool that is gone, and will say otherwise in a moment.
+				return
 			}
-			has[b] = true
+			if slices.Contains(from(t, b), p.name) {
+				has[b] = true
+			}
 		}
 	}
 	if len(has) > limit {

@@ -188,7 +188,7 @@ func (d *dumb) adopt(r *dumbReservation) {
 			has = s.Assigned
 		}
 		for _, a := range has {
-			if a.IsValid() && r.admits(s) && r.lacks(lb.FamilyOf(a)) && d.home(a) == p && d.holder(a) == nil {
+			if a.IsValid() && r.admits(s) && r.lacks(lb.FamilyOf(a)) && d.home(a) == p && d.holder(a) == nil && d.quotaAllows(r.Key.Namespace, p, a) {
 				r.holds[a] = nil
 			}
 		}

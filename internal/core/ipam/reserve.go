@@ -217,7 +217,9 @@ func (p *planner) fill(r *reservation) {
 	}
 }
 
-// adopt holds what Services of the reservation have of the pool.
+// adopt holds what Services of the reservation have of the pool. What one has
+// from a frozen pool that overlaps with this one counts there, so that here
+// there may be no room for it.
 func (p *planner) adopt(r *reservation, x *pool) {
 	if !r.short() {
 		return
@@ -228,7 +230,7 @@ func (p *planner) adopt(r *reservation, x *pool) {
 		}
 		p.eachOf(w, func(a netip.Addr) {
 			f := familyOf(a)
-			if r.count[f] < r.wants(f) && p.ledger.holds[a] == nil && p.pools.poolOf(a) == x && !x.leavesOut(a) {
+			if r.count[f] < r.wants(f) && p.ledger.holds[a] == nil && p.pools.poolOf(a) == x && !x.leavesOut(a) && x.allows(r.ns, a) {
 				p.hold(r, a, nil)
 			}
 		})
