@@ -228,7 +228,9 @@ func (w *world) checkPromises(o *oracle, s svc, a netip.Addr) {
 	if ok {
 		limit = p.limit(s.in.ns, o.namespace(s.in), lb.FamilyOf(a))
 	}
-	if limit < 0 || o.wasReserved(s.in.ns, a) {
+	// What the namespace had when it was decided is nothing new for it, even if the Service that it was to be shared with
+	// was deleted just before the write.
+	if limit < 0 || o.had(s.in.ns, a) {
 		return
 	}
 	has := map[netip.Addr]bool{}

@@ -329,6 +329,7 @@ func (m *Machine) answer(ip netip.Addr, interfaces []string) {
 	case len(interfaces) == 0 && is:
 		delete(m.answering, ip)
 		delete(m.starting, ip)
+		delete(m.lent, ip)
 		m.ready.Stop = append(m.ready.Stop, ip)
 	case len(interfaces) > 0 && !slices.Equal(current, interfaces):
 		if !is {

@@ -191,19 +191,31 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 	cur := m.claims[o.key]
 	switch {
 	case cur.node == m.cfg.Self && cur.epoch > o.epoch:
-		m.acks[letterOn{from, g.Key}] = true
+		m.answerOffer(o, from)
 		return
 	case cur.epoch > o.epoch || !m.settled || !m.eligible(g, m.cfg.Self):
 		return
 	case o.owner != from && (cur.node != o.owner || m.eligible(g, cur.node)):
 		return // urged to take what somebody has
 	}
+	before := m.claimsOn(g)
 	m.take(g.Key, o.epoch+1)
 	for _, ip := range g.Addresses {
 		m.take(ip, 0)
 	}
+	if o.owner == from {
+		m.lend(before)
+	}
 	m.dirty[g.Key] = true
-	m.acks[letterOn{from, g.Key}] = true
+	m.answerOffer(o, from)
+}
+
+// answerOffer notes that an owner waits for an answer. Who urges does not: it
+// hears the claim.
+func (m *Machine) answerOffer(o offer, from lb.NodeName) {
+	if o.owner == from {
+		m.acks[letterOn{from, o.key}] = true
+	}
 }
 
 // take claims an address that was offered, with an epoch that wins.

@@ -69,6 +69,7 @@ type Machine struct {
 	// starting: addresses of answering of which it is not known yet that they
 	// are answered for, until then at the latest.
 	starting map[netip.Addr]time.Time
+	lent     map[netip.Addr]loan
 
 	dirty    map[netip.Addr]bool // keys of groups to decide on
 	allDirty bool
@@ -148,6 +149,7 @@ func New(cfg Config) *Machine {
 		strays:    map[netip.Addr]time.Time{},
 		answering: map[netip.Addr][]string{},
 		starting:  map[netip.Addr]time.Time{},
+		lent:      map[netip.Addr]loan{},
 		dirty:     map[netip.Addr]bool{},
 		waiting:   map[netip.Addr]time.Time{},
 		news:      map[netip.Addr]bool{},
@@ -193,9 +195,11 @@ func (m *Machine) Tick(now time.Time) {
 // means that it is not. Ask after Ready.
 func (m *Machine) Next() time.Time {
 	var next time.Time
-	for _, due := range m.waiting { // the least of all, whatever the order
-		if next.IsZero() || due.Before(next) {
-			next = due
+	for _, dues := range []map[netip.Addr]time.Time{m.waiting, m.starting} {
+		for _, due := range dues { // the least of all, whatever the order
+			if next.IsZero() || due.Before(next) {
+				next = due
+			}
 		}
 	}
 	return next

@@ -20,18 +20,28 @@ func (m *Machine) Started(addresses ...netip.Addr) {
 	waiting := len(m.starting)
 	for _, ip := range addresses {
 		delete(m.starting, ip)
+		delete(m.lent, ip)
 	}
 	m.endStart(waiting)
 }
 
 // startsLate ends the wait for addresses that should be answered for by now. A
-// claim must get out at some time: the others wait for it.
+// claim must get out at some time: the others wait for it. But what a living
+// owner has offered and still answers for is given back to it.
 func (m *Machine) startsLate() {
 	waiting := len(m.starting)
+	var late []netip.Addr
 	for ip, due := range m.starting {
 		if !m.now.Before(due) {
-			delete(m.starting, ip)
+			late = append(late, ip)
 		}
+	}
+	for _, ip := range late {
+		delete(m.starting, ip)
+		if g, known := m.groups[ip]; known { // the claim on the key counts
+			m.giveBack(g)
+		}
+		delete(m.lent, ip)
 	}
 	m.endStart(waiting)
 }
@@ -40,6 +50,54 @@ func (m *Machine) endStart(before int) {
 	if before > 0 && len(m.starting) == 0 {
 		m.ready.StateChanged = true
 	}
+}
+
+// loan is a claim that this node has taken from a living owner, which has offered
+// it. Nobody else hears of that before this node answers.
+type loan struct {
+	was  claim
+	took uint64 // the epoch of the claim instead
+}
+
+func (m *Machine) claimsOn(g *group) map[netip.Addr]claim {
+	out := map[netip.Addr]claim{g.Key: m.claims[g.Key]}
+	for _, ip := range g.Addresses {
+		out[ip] = m.claims[ip]
+	}
+	return out
+}
+
+// lend notes what the claims were before this node took them.
+func (m *Machine) lend(before map[netip.Addr]claim) {
+	if m.cfg.StartLimit == 0 {
+		return
+	}
+	for ip, c := range before {
+		if now := m.claims[ip]; now != c {
+			m.lent[ip] = loan{was: c, took: now.epoch}
+		}
+	}
+}
+
+// giveBack leaves a group to the node that offered it, if that may own it still.
+func (m *Machine) giveBack(g *group) {
+	l, lent := m.lent[g.Key]
+	if c := m.claims[g.Key]; !lent || c.node != m.cfg.Self || c.epoch != l.took || !m.eligible(g, l.was.node) {
+		return
+	}
+	for _, ip := range append([]netip.Addr{g.Key}, g.Addresses...) {
+		if l, lent := m.lent[ip]; lent && m.claims[ip].epoch == l.took {
+			m.claims[ip] = l.was
+			delete(m.news, ip)
+		}
+		m.answer(ip, nil) // now, for it may be offered again at once
+	}
+	for a := range m.acks {
+		if a.key == g.Key {
+			delete(m.acks, a)
+		}
+	}
+	m.dirty[g.Key] = true
 }
 
 // startWaits notes that an address is to be answered for, but is not yet.

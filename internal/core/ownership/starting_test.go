@@ -74,21 +74,71 @@ func TestStarted(t *testing.T) {
 	}
 }
 
-// TestStartedNever: a node whose answers do not start takes nothing from one who
-// has somebody better, and claims in the end.
+// TestStartedNever: a node whose answers do not start gives back what a living
+// owner has offered, silently, and takes it when that owner is gone.
 func TestStartedNever(t *testing.T) {
 	t.Parallel()
-	_, n2, _, b := taken(t)
+	n1, n2, a, b := taken(t)
 	n2.Ready()
 	n2.Tick(start.Add(ownership.StartLimit - time.Millisecond))
 	n2.Started(b)
 	if r := n2.Ready(); len(r.Send) != 2 {
 		t.Fatalf("it sends %d messages, want those on one address", len(r.Send))
 	}
+	if got, want := n2.Next(), start.Add(ownership.StartLimit); !got.Equal(want) {
+		t.Errorf("it wants to look again at %v, want %v", got, want)
+	}
 	n2.Tick(start.Add(ownership.StartLimit))
-	r := n2.Ready()
-	if len(r.Send) != 2 || !r.StateChanged {
-		t.Errorf("after the limit it sends %d messages, want 2; state changed: %v", len(r.Send), r.StateChanged)
+	if r := n2.Ready(); len(r.Send) != 0 || len(r.Stop) != 1 || r.Stop[0] != a {
+		t.Errorf("after the limit it sends %d messages and stops %v, want none and %v", len(r.Send), r.Stop, a)
+	}
+	for d := ownership.StartLimit; len(n1.Answers()) > 0; d += 100 * time.Millisecond { // until its time is up
+		if d > time.Second {
+			t.Fatal("n1 does not stop")
+		}
+		n1.Tick(start.Add(d))
+		n2.Tick(start.Add(d))
+		post(t, n1.Ready(), n2)
+	}
+	if r := n2.Ready(); len(r.Start) != 1 || r.Start[0].IP != a {
+		t.Errorf("left alone it starts %v, want %v", r.Start, a)
+	}
+}
+
+// TestStartedNeverAsked: an address that is to be moved to a node that cannot
+// answer stays where it is, and is answered for all the time.
+func TestStartedNeverAsked(t *testing.T) {
+	t.Parallel()
+	ip := addr("192.0.2.2") // n1, n2
+	g := group("192.0.2.2", "n1", "n2")
+	n1, n2 := settled("n1", g), slow("n2", g)
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2})
+	post(t, n1.Ready(), n2)
+	post(t, n2.Ready(), n1)
+	g.Move = lb.Move{To: "n2", At: start}
+	n1.SetGroups([]announce.Group{g})
+	started := 0
+	for d := time.Duration(0); d <= 2*time.Second; d += 5 * time.Millisecond {
+		n1.Tick(start.Add(d))
+		n2.Tick(start.Add(d))
+		post(t, n1.Ready(), n2)
+		r := n2.Ready()
+		started += len(r.Start)
+		post(t, r, n1)
+		if len(n1.Answers()) != 1 {
+			t.Fatalf("after %v n1 answers for %v", d, n1.Answers())
+		}
+	}
+	if started == 0 {
+		t.Error("n2 has not tried")
+	}
+	for name, m := range map[string]*ownership.Machine{"n1": n1, "n2": n2} {
+		if owner, _ := m.Owner(ip); owner != "n1" {
+			t.Errorf("%s says that %q owns it, want n1", name, owner)
+		}
+	}
+	if len(n2.Answers()) != 0 {
+		t.Errorf("n2 still tries to answer for %v", n2.Answers())
 	}
 }
 
