@@ -45,11 +45,16 @@ type bfdSide struct {
 	// opens is how many OPENs had been sent when the BGP session was last up, by
 	// peer. It belongs to the caller of set.
 	opens map[string]uint64
+	// down is since when it has not been up.
+	down map[string]time.Time
 }
 
-// strictAfter is how many connections in a row a router may close before BFD is
-// tried without BGP.
-const strictAfter = 3
+// BFD is tried without BGP with a router that closes strictAfter connections in
+// a row, or lets none in for strictPatience.
+const (
+	strictAfter    = 3
+	strictPatience = 30 * time.Second
+)
 
 func newBFDSide(d bfdSessions, links linkSource, lost func(peer string), changed func(), log *slog.Logger) *bfdSide {
 	return &bfdSide{detector: d, links: links, lost: lost, changed: changed, log: log, peers: map[bfd.Key][]string{}, opens: map[string]uint64{}}
@@ -59,20 +64,27 @@ func newBFDSide(d bfdSessions, links linkSource, lost func(peer string), changed
 // is up. FRR makes its BFD session anew when BGP comes up, because it knows its
 // own address only then: if the first one is up by then, it goes down, and
 // takes BGP along. But some routers can be told to let nobody in without BFD.
-// One that goes on closing connections may be one of these.
-func (b *bfdSide) due(states []bgp.SessionState) map[string]bool {
+// One that goes on closing or refusing connections may be one of these.
+func (b *bfdSide) due(states []bgp.SessionState, now time.Time) map[string]bool {
 	out := make(map[string]bool, len(states))
 	opens := make(map[string]uint64, len(states))
+	down := make(map[string]time.Time, len(states))
 	for i := range states {
 		s := &states[i]
 		// A session that was made anew counts from 0.
 		opens[s.Peer] = min(b.opens[s.Peer], s.Counters.OpensSent)
 		if s.State == bgp.Established {
 			opens[s.Peer] = s.Counters.OpensSent
+			out[s.Peer] = true
+			continue
 		}
-		out[s.Peer] = s.State == bgp.Established || s.Counters.OpensSent >= opens[s.Peer]+strictAfter
+		down[s.Peer] = now
+		if since, known := b.down[s.Peer]; known {
+			down[s.Peer] = since
+		}
+		out[s.Peer] = s.Counters.OpensSent >= opens[s.Peer]+strictAfter || now.Sub(down[s.Peer]) >= strictPatience
 	}
-	b.opens = opens
+	b.opens, b.down = opens, down
 	return out
 }
 
@@ -80,7 +92,7 @@ func (b *bfdSide) due(states []bgp.SessionState) map[string]bool {
 // which routers are told. The addresses of routers that are found behind an
 // interface come from the states.
 func (b *bfdSide) set(w bgp.Wanted, states []bgp.SessionState) {
-	due := b.due(states)
+	due := b.due(states, time.Now())
 	found := make(map[string]netip.Addr, len(states))
 	for i := range states {
 		found[states[i].Peer] = states[i].Address

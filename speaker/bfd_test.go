@@ -31,6 +31,35 @@ func (f *fakeBFD) Set(s []bfd.Session)      { f.wanted = s }
 func (f *fakeBFD) State() bfdnet.State      { return f.state }
 func (f *fakeBFD) Events() <-chan bfd.Event { return f.events }
 
+// TestBFDDue: BFD waits for BGP, but not for ever.
+func TestBFDDue(t *testing.T) {
+	t.Parallel()
+	b := newBFDSide(nil, nil, nil, nil, nil)
+	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
+	for _, step := range []struct {
+		name  string
+		state bgp.State
+		opens uint64
+		at    time.Time
+		want  bool
+	}{
+		{"begins", bgp.Connect, 0, at(0), false},
+		{"two connections were closed", bgp.Idle, 2, at(1), false},
+		{"three were", bgp.Idle, 3, at(2), true},
+		{"up", bgp.Established, 4, at(3), true},
+		{"lost", bgp.Idle, 4, at(4), false},
+		{"refused for a while", bgp.Connect, 4, at(33), false},
+		{"refused for too long", bgp.Connect, 4, at(34), true},
+		{"up again", bgp.Established, 5, at(35), true},
+		{"lost again", bgp.Idle, 5, at(60), false},
+	} {
+		states := []bgp.SessionState{{Peer: "tor", State: step.state, Counters: bgp.Counters{OpensSent: step.opens}}}
+		if got := b.due(states, step.at)["tor"]; got != step.want {
+			t.Errorf("%s: due %v, want %v", step.name, got, step.want)
+		}
+	}
+}
+
 func TestBFDSide(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -30,9 +30,10 @@ func (s *speaker) clean(ctx context.Context) (time.Duration, error) {
 	var errs []error
 	for _, node := range s.engine.orphans(s.self) {
 		var failed error
+		back := false
 		for _, kind := range []snapshot.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}, &v1alpha1.BGPSession{}} {
-			if !s.engine.isDead(node) {
-				break // it came back meanwhile, and what it reports is true
+			if back = !s.engine.isDead(node); back {
+				break // what it reports is true
 			}
 			if err := s.deleteReports(ctx, kind, node); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("delete the %T objects of node %s: %w", kind, node, err))
@@ -42,7 +43,9 @@ func (s *speaker) clean(ctx context.Context) (time.Duration, error) {
 			errs = append(errs, failed)
 			continue
 		}
-		s.engine.forget(node)
+		if !back { // else it may be dead again by now
+			s.engine.forget(node)
+		}
 	}
 	return 0, errors.Join(errs...)
 }

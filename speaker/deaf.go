@@ -73,6 +73,9 @@ func (y *yielder) step(state *l2.State, now time.Time) (away []netip.Addr, again
 		}
 		again = deafFor / 2 // so that last is right
 	}
+	if again == 0 && len(state.Errors) > 0 {
+		again = deafFor // what is taken next may be for that interface alone, and nobody says so
+	}
 	slices.SortFunc(away, netip.Addr.Compare)
 	return away, again
 }

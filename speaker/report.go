@@ -67,8 +67,10 @@ type reporter struct {
 	bad  map[lb.ServiceKey]badNews
 	calm calm
 	// alone is since when no other speaker is heard; zero: some are, or there
-	// are none.
+	// are none. It says nothing until this speaker has met them, or has waited
+	// for them long enough.
 	alone time.Time
+	met   bool
 }
 
 type badNews struct {
@@ -100,6 +102,7 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
 	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
+		r.met = r.met || m.Settled()
 		switch {
 		case !m.Alone():
 			r.alone = time.Time{}
@@ -296,6 +299,9 @@ const alonePatience = 5 * time.Second
 // contact says whether other speakers are heard, and when to look again (0: not
 // before something changes).
 func (r *reporter) contact(now time.Time) (status.Contact, time.Duration) {
+	if !r.met {
+		return 0, 0 // it is not known yet whether there are others
+	}
 	if r.alone.IsZero() {
 		return status.Connected, 0
 	}

@@ -89,6 +89,7 @@ func stayed(t *testing.T, changes <-chan watch.Event, address string) {
 			t.Errorf("change %d: the first address is %q", seen, address0(s))
 		}
 	}
+	t.Fatal("the watch ended before the Service was of another type")
 }
 
 // living is what a Service has, and why.

@@ -56,7 +56,7 @@ func (m *Memo) byAge(objs []*corev1.Service) []*parsed {
 	var fresh []*parsed
 	for _, o := range objs {
 		p := m.known[o]
-		if p == nil {
+		if p == nil || p.call != m.call-1 { // new, or in no list since it was gone
 			p = &parsed{aged: agedOf(o), svc: service(o)}
 			m.known[o] = p
 			fresh = append(fresh, p)

@@ -24,6 +24,7 @@ func TestMemo(t *testing.T) {
 		o := r.objects()
 		o.Services = nil
 		var memo snapshot.Memo
+		var gone *corev1.Service
 		opt := snapshot.Options{Namespace: ns}
 		for next := range 300 {
 			for made := range r.IntN(4) {
@@ -31,7 +32,11 @@ func TestMemo(t *testing.T) {
 				case i == len(o.Services) || r.IntN(5) < 2:
 					o.Services = append(o.Services, r.service(next*4+made))
 				case r.IntN(3) == 0:
+					gone = o.Services[i]
 					o.Services = slices.Delete(o.Services, i, i+1)
+				case gone != nil && r.IntN(3) == 0: // back, and the very same
+					o.Services = append(o.Services, gone)
+					gone = nil
 				default: // the cache never changes an object: it gets another one
 					s := r.service(0)
 					s.ObjectMeta = *o.Services[i].ObjectMeta.DeepCopy()

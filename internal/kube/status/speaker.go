@@ -177,7 +177,7 @@ func (c Contact) condition() []metav1.Condition {
 		return []metav1.Condition{{
 			Type: api.ConditionConnected, Status: metav1.ConditionFalse, Reason: api.ReasonCutOff,
 			Message: "no other speaker is heard: this node may be cut off from the others, or they are dead; " +
-				"see whether packets to the memberlist port (7946, TCP and UDP) get through",
+				"see whether packets to the memberlist port (--ml-bindport, TCP and UDP) get through",
 		}}
 	}
 	return nil
