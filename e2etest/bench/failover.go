@@ -93,14 +93,13 @@ func faults() []fault {
 		}
 		return ctx.Err()
 	}
-	nothing := func(context.Context, Options, *failing, string) error { return nil }
 	few := func(o Options) int { return max(1, o.Cuts/2) }
 	return []fault{
 		{"l2_cable_cut", "cut the cable", func(o Options) int { return o.Cuts },
 			func(ctx context.Context, _ Options, f *failing, node string) error { return f.Cut(ctx, node) },
 			func(ctx context.Context, _ Options, f *failing, node string) error { return f.Plug(ctx, node) }, true, false},
 		{"l2_freeze", "freeze the speaker", few, signal(unix.SIGSTOP), signal(unix.SIGCONT), true, false},
-		{"l2_kill", "kill the speaker", few, kill, nothing, false, true},
+		{"l2_kill", "kill the speaker", few, kill, replaced, false, true},
 	}
 }
 
