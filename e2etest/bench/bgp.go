@@ -335,7 +335,7 @@ func (r *routed) failed(ctx context.Context, o Options, name string, work func(c
 		return nil, err
 	}
 	tried, _, _ := s.Counts()
-	o.say("%s: %d connections, of which %d failed", name, tried, s.Failed())
+	o.say("%s: %d connections, of which %d failed; %d more were accepted and reset at once", name, tried, s.Failed(), s.Cut())
 	return []Result{{name, float64(s.Failed()), "connections"}}, nil
 }
 

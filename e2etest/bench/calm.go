@@ -70,7 +70,7 @@ func (f *failing) handOvers(ctx context.Context, o Options, _ *cluster) ([]Resul
 		}
 	}
 	tried, _, _ := s.Counts()
-	o.say("%d connections, of which %d failed", tried, s.Failed())
+	o.say("%d connections, of which %d failed; %d more were accepted and reset at once", tried, s.Failed(), s.Cut())
 	return []Result{{"l2_handover_failed_connections", float64(s.Failed()), "connections"}}, errors.Join(errs...)
 }
 

@@ -95,6 +95,40 @@ func TestTCP(t *testing.T) {
 	}
 }
 
+// TestTCPCut: a connection that is accepted and reset at once was accepted, whenever the prober looks.
+func TestTCPCut(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.(*net.TCPConn).SetLinger(0)
+			_ = c.Close()
+		}
+	}()
+	s := Start(t.Context(), NewTCP(l.Addr().(*net.TCPAddr).AddrPort(), time.Millisecond, here))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for s.Cut() < 3 {
+		if err := s.WaitAnswers(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, refused := s.Counts(); s.Failed() != 0 || refused != 0 {
+		t.Errorf("%d failed, %d were refused, want none", s.Failed(), refused)
+	}
+}
+
 func TestTCPNeverAnswered(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

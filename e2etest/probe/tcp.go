@@ -29,6 +29,7 @@ type TCP struct {
 	tried   int
 	reset   int
 	failed  int
+	cut     int
 }
 
 // patience is how long a connection may take. It is short of the first retransmission of a SYN (1 s), so that an answer
@@ -144,6 +145,14 @@ func (p *TCP) Failed() int {
 	return p.failed
 }
 
+// Cut returns how many of the accepted connections were reset before the prober looked: they fell into the move of an address. The
+// first packet after the handshake went to a node that does not know the connection, a tenth of a millisecond after it was accepted.
+func (p *TCP) Cut() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cut
+}
+
 func (p *TCP) finish(ep int, open map[int]time.Time, events []unix.EpollEvent, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,6 +162,10 @@ func (p *TCP) finish(ep int, open map[int]time.Time, events []unix.EpollEvent, n
 		switch {
 		case err == nil && code == 0:
 			p.answers = append(p.answers, now)
+		case err == nil && code == int(unix.ECONNRESET):
+			// Until a connection is accepted a reset means ECONNREFUSED. With the prober a moment earlier, this is the case above.
+			p.answers = append(p.answers, now)
+			p.cut++
 		case code == int(unix.ECONNREFUSED):
 			p.reset++
 			p.failed++
@@ -223,6 +236,9 @@ func (s *Session) Counts() (tried, accepted, refused int) { return s.tcp.Counts(
 
 // Failed returns how many connections were refused or not accepted in time so far.
 func (s *Session) Failed() int { return s.tcp.Failed() }
+
+// Cut returns how many of the accepted connections were reset at once so far.
+func (s *Session) Cut() int { return s.tcp.Cut() }
 
 // Stop ends the probing.
 func (s *Session) Stop() error {

@@ -98,6 +98,10 @@ func answered(ctx context.Context, s *session, args []string) (string, error) {
 	return "", s.waitAnswers(ctx, limit, n)
 }
 
+// cuts is how many connections moves may cut during a measurement. One at most for each move can be in its handshake, which takes a tenth of a
+// millisecond: with one connection every 5 ms that is one in fifty moves.
+const cuts = 3
+
 func gap(_ context.Context, s *session, args []string) (string, error) {
 	f, rest, err := flags(args, "max", "failed")
 	if err != nil || len(rest) != 0 {
@@ -115,6 +119,9 @@ func gap(_ context.Context, s *session, args []string) (string, error) {
 	longest := m.Longest().Duration().Round(time.Millisecond)
 	s.script.Setenv("gap", longest.String())
 	out := fmt.Sprintf("longest gap %v; of %d connections %d were accepted and %d refused; %d failed\n", longest, tried, accepted, refused, m.Failed())
+	if cut := m.Cut(); cut > 0 {
+		out += fmt.Sprintf("%d of those accepted fell into a move, and were reset right after the handshake\n", cut)
+	}
 	fmt.Fprintf(s.opts.Trace, "        %s", out)
 	if v, ok := f["max"]; ok {
 		limit, err := time.ParseDuration(v)
@@ -132,6 +139,9 @@ func gap(_ context.Context, s *session, args []string) (string, error) {
 		}
 		if m.Failed() > limit {
 			return out, fmt.Errorf("%s, want at most %d failed", out, limit)
+		}
+		if m.Cut() > limit+cuts {
+			return out, fmt.Errorf("%s, want at most %d reset: a move can meet one handshake", out, limit+cuts)
 		}
 	}
 	return out, nil
