@@ -108,7 +108,7 @@ const maxWakeups = 450
 // TestIdle counts how often a speaker wakes up that has nothing to do but to
 // answer for 1,000 addresses, which is what it costs. The processor time is told
 // with -v; take it from a machine that is idle too, and an -idle of a minute.
-func TestIdle(t *testing.T) {
+func TestIdle(t *testing.T) { //nolint:paralleltest // it measures
 	g := startOwners(t, 3, 1000)
 	pid := g.procs[0].Process.Pid
 	time.Sleep(7 * time.Second) // the last announcement of a take-over comes after five
