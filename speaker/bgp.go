@@ -5,6 +5,8 @@ package speaker
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +30,16 @@ type sessions interface {
 	Changed() <-chan struct{}
 }
 
+// healthPorts asks kube-proxy which Services it serves (internal/driver/healthport).
+type healthPorts interface {
+	// Set gives the node's addresses and the ports to ask; it returns at once.
+	Set(hosts []netip.Addr, ports []uint16)
+	// Health says what the last answer at a port was.
+	Health(port uint16) bgp.Health
+	// Changed is signalled when an answer is another one.
+	Changed() <-chan struct{}
+}
+
 // withdrawal is how long routers get to act on withdrawn routes before the
 // sessions close.
 const withdrawal = 200 * time.Millisecond
@@ -38,11 +50,13 @@ const withdrawal = 200 * time.Millisecond
 //
 //	plan loop --setPlan--> router --Set--> sessions
 //	secrets --changed------->|
+//	kube-proxy's health ---->|
 type router struct {
 	self     lb.NodeName
 	sessions sessions
 	secrets  *secrets
 	bfd      *bfdSide
+	ports    healthPorts
 	settle   bgp.Settle
 	drain    time.Duration
 	changed  func() // the state of a session, or what is announced, changed; must not block
@@ -50,8 +64,9 @@ type router struct {
 
 	plans chan routerPlan // capacity 1: the newest replaces an older one
 
-	mu     sync.Mutex // guards wanted
+	mu     sync.Mutex // guards the rest
 	wanted bgp.Wanted
+	held   map[lb.ServiceKey]uint16 // Services that wait for kube-proxy, with their health ports
 }
 
 type routerPlan struct {
@@ -59,10 +74,11 @@ type routerPlan struct {
 	announcements []announce.Announcement
 }
 
-func newRouter(self lb.NodeName, s sessions, sec *secrets, b *bfdSide, o *Options, changed func(), log *slog.Logger) *router {
+func newRouter(self lb.NodeName, d devices, sec *secrets, b *bfdSide, o *Options, changed func(), log *slog.Logger) *router {
 	return &router{
-		self: self, sessions: s, secrets: sec, bfd: b, settle: bgp.Settle{Delay: o.BGPAnnounceDelay}, drain: o.BGPDrainWait,
-		changed: changed, log: log, plans: make(chan routerPlan, 1),
+		self: self, sessions: d.routers, secrets: sec, bfd: b, ports: d.ports,
+		settle: bgp.Settle{Delay: o.BGPAnnounceDelay, Health: d.ports.Health}, drain: o.BGPDrainWait, changed: changed,
+		log: log, plans: make(chan routerPlan, 1),
 	}
 }
 
@@ -100,6 +116,14 @@ func (r *router) state() (bgp.Wanted, []bgp.SessionState) {
 	return r.wanted, r.sessions.State()
 }
 
+// waiting returns the Services whose routes wait for kube-proxy, with their
+// health ports. It is not to be changed.
+func (r *router) waiting() map[lb.ServiceKey]uint16 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
 // run works until ctx ends; then it takes leave of the routers.
 func (r *router) run(ctx context.Context) error {
 	var plan routerPlan
@@ -115,6 +139,7 @@ func (r *router) run(ctx context.Context) error {
 		case plan = <-r.plans:
 			r.secrets.want(secretsOf(plan.snapshot))
 		case <-r.secrets.changed:
+		case <-r.ports.Changed():
 		case <-timer.C:
 		case <-r.sessions.Changed():
 			r.bfd.set(r.state())
@@ -125,6 +150,7 @@ func (r *router) run(ctx context.Context) error {
 			continue
 		}
 		due, again := r.settle.Step(plan.announcements, time.Now())
+		r.ports.Set(r.hosts(plan.snapshot), r.settle.Ports())
 		r.apply(bgp.Plan(plan.snapshot, r.self, due, bgp.Inputs{Secret: r.secrets.get}))
 		if again == 0 {
 			again = time.Hour
@@ -133,9 +159,20 @@ func (r *router) run(ctx context.Context) error {
 	}
 }
 
+// hosts are the addresses at which kube-proxy of this node may listen.
+func (r *router) hosts(s *lb.Snapshot) []netip.Addr {
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Name == r.self {
+			return append(slices.Clone(n.Addresses), loopback)
+		}
+	}
+	return []netip.Addr{loopback}
+}
+
 func (r *router) apply(w bgp.Wanted) {
 	r.mu.Lock()
-	r.wanted = w
+	r.wanted, r.held = w, r.settle.Held()
 	r.mu.Unlock()
 	r.sessions.Set(w)
 	r.bfd.set(w, r.sessions.State())

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,6 +64,46 @@ func (f *fakeSessions) State() []bgp.SessionState {
 func (f *fakeSessions) Lost(string)              {}
 func (f *fakeSessions) Changed() <-chan struct{} { return f.changed }
 
+// fakePorts are answered by a kube-proxy that a test plays.
+type fakePorts struct {
+	changed chan struct{}
+
+	mu     sync.Mutex // guards the rest
+	asked  map[uint16]bool
+	health map[uint16]bgp.Health
+}
+
+func newFakePorts() *fakePorts {
+	return &fakePorts{changed: make(chan struct{}, 1), asked: map[uint16]bool{}, health: map[uint16]bgp.Health{}}
+}
+
+func (f *fakePorts) Set(_ []netip.Addr, ports []uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = map[uint16]bool{}
+	for _, p := range ports {
+		f.asked[p] = true
+	}
+}
+
+func (f *fakePorts) Health(port uint16) bgp.Health {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.asked[port] {
+		return bgp.HealthUnknown
+	}
+	return f.health[port]
+}
+
+func (f *fakePorts) Changed() <-chan struct{} { return f.changed }
+
+func (f *fakePorts) answer(port uint16, h bgp.Health) {
+	f.mu.Lock()
+	f.health[port] = h
+	f.mu.Unlock()
+	f.changed <- struct{}{}
+}
+
 func bgpSnapshot() *lb.Snapshot {
 	peer := func(name string, restart bool) lb.Peer {
 		return lb.Peer{Name: name, MyASN: 64512, PeerASN: 64600, Address: netip.MustParseAddr("192.0.2.254"), Port: 179, GracefulRestart: restart}
@@ -88,13 +129,13 @@ func bgpService(name, address string) lb.Service {
 func TestRouter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		held := &fakeSessions{begun: time.Now(), changed: make(chan struct{}, 1)}
+		held, ports := &fakeSessions{begun: time.Now(), changed: make(chan struct{}, 1)}, newFakePorts()
 		none := newSecrets(func(context.Context, string) (*corev1.Secret, error) {
 			return nil, errors.New("no Secret is read here")
 		})
 		detector := newBFDSide(&fakeBFD{events: make(chan bfd.Event)}, newFakeLinks(), func(string) {}, func() {}, slog.New(slog.DiscardHandler))
 		o := &Options{BGPAnnounceDelay: 50 * time.Millisecond, BGPDrainWait: 2 * time.Second}
-		r := newRouter("n1", held, none, detector, o, func() {}, slog.New(slog.DiscardHandler))
+		r := newRouter("n1", devices{routers: held, ports: ports}, none, detector, o, func() {}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.run(ctx) }()
@@ -107,17 +148,36 @@ func TestRouter(t *testing.T) {
 		more := bgpSnapshot()
 		more.Services = append(more.Services, bgpService("b", "198.51.100.2"))
 		plan(more)
-		time.Sleep(time.Second)
+		time.Sleep(400 * time.Millisecond)
+		last := bgpSnapshot()
+		local := bgpService("c", "198.51.100.3")
+		local.Local, local.HealthPort = true, 30000
+		last.Services = append(more.Services, local)
+		plan(last)
+		time.Sleep(100 * time.Millisecond)
+		ports.answer(30000, bgp.HealthNotServing)
+		time.Sleep(4 * time.Second) // longer than for silence
+		if port, ok := r.waiting()[local.Key]; !ok || port != 30000 {
+			t.Errorf("c waits for port %d: %v, want for 30000", port, ok)
+		}
+		ports.answer(30000, bgp.HealthServing)
+		time.Sleep(500 * time.Millisecond)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		const (
+			two   = " keeps 198.51.100.1/32[] 198.51.100.2/32[] plain 198.51.100.1/32[] 198.51.100.2/32[]"
+			three = " keeps 198.51.100.1/32[] 198.51.100.2/32[] 198.51.100.3/32[] plain 198.51.100.1/32[] 198.51.100.2/32[] 198.51.100.3/32[]"
+		)
 		want := []string{
 			"0s keeps 198.51.100.1/32[] plain 198.51.100.1/32[]",
 			"100ms keeps 198.51.100.1/32[] plain 198.51.100.1/32[]",
-			"150ms keeps 198.51.100.1/32[] 198.51.100.2/32[] plain 198.51.100.1/32[] 198.51.100.2/32[]",
-			"1.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] plain 198.51.100.1/32[4294901760] 198.51.100.2/32[4294901760]",
-			"3.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] plain",
+			"150ms" + two,
+			"500ms" + two, "600ms" + two, // kube-proxy says no
+			"4.6s" + three,
+			"5.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] 198.51.100.3/32[] plain 198.51.100.1/32[4294901760] 198.51.100.2/32[4294901760] 198.51.100.3/32[4294901760]",
+			"7.1s keeps 198.51.100.1/32[] 198.51.100.2/32[] 198.51.100.3/32[] plain",
 		}
 		if diff := cmp.Diff(want, held.sets); diff != "" {
 			t.Errorf("wanted, over time (-want +got):\n%s", diff)
@@ -131,7 +191,7 @@ func TestRouterWithoutPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := &fakeSessions{begun: time.Now(), changed: make(chan struct{}, 1)}
 		detector := newBFDSide(&fakeBFD{events: make(chan bfd.Event)}, newFakeLinks(), func(string) {}, func() {}, slog.New(slog.DiscardHandler))
-		r := newRouter("n1", held, newSecrets(nil), detector, &Options{BGPDrainWait: 2 * time.Second}, func() {}, slog.New(slog.DiscardHandler))
+		r := newRouter("n1", devices{routers: held, ports: newFakePorts()}, newSecrets(nil), detector, &Options{BGPDrainWait: 2 * time.Second}, func() {}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.run(ctx) }()
@@ -219,5 +279,20 @@ func TestReportBGPReasons(t *testing.T) {
 		if out.Reason.Code != want || !out.Write || out.Reason.Text == "" {
 			t.Errorf("report %+v, want %s", out, want)
 		}
+	}
+}
+
+// TestReportBGPHeld: a node that waits for kube-proxy does not blame its sessions.
+func TestReportBGPHeld(t *testing.T) {
+	t.Parallel()
+	s := bgpSnapshot()
+	m := ownership.New(ownership.Config{Self: "n1"})
+	p := announce.Plan(s, "n1")
+	key := s.Services[0].Key
+	x := routed{up: map[string]bool{"plain": true}, held: map[lb.ServiceKey]uint16{key: 30000}}
+	out := status.ServiceReport{Key: key}
+	(&reporter{who: status.Speaker{Node: "n1"}}).reportBGP(m, &p, &out, &x)
+	if out.Reason.Code != reason.ProxyNotReady || !out.Write || !strings.Contains(out.Reason.Text, "30000") {
+		t.Errorf("report %+v, want %s", out, reason.ProxyNotReady)
 	}
 }

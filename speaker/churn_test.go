@@ -62,7 +62,7 @@ func runSide(t *testing.T, o *objects) *side {
 	})
 	detector := bfdnet.New(bfdnet.Config{Logger: log})
 	joined := newBFDSide(detector, newFakeLinks(), s.driver.Lost, func() {}, log)
-	s.router = newRouter(churnNode, s.driver, sec, joined, &Options{BGPAnnounceDelay: 500 * time.Microsecond}, func() {}, log)
+	s.router = newRouter(churnNode, devices{routers: s.driver, ports: newFakePorts()}, sec, joined, &Options{BGPAnnounceDelay: 500 * time.Microsecond}, func() {}, log)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	tasks := []func(context.Context) error{s.driver.Run, detector.Run, joined.run, sec.run, s.router.run}
 	done := make(chan error, len(tasks))

@@ -65,5 +65,6 @@ type devices struct {
 	answers  responder
 	routers  sessions
 	failures bfdSessions
+	ports    healthPorts
 	excluded exclusions
 }

@@ -23,6 +23,7 @@ type routed struct {
 	states []bgp.SessionState
 	up     map[string]bool // peers whose session is established
 	byKey  map[lb.ServiceKey]*bgp.ServicePeers
+	held   map[lb.ServiceKey]uint16 // Services that wait for kube-proxy, with their health ports
 	// conditions says which node each Service's condition names, if that
 	// announces it with BGP.
 	conditions map[lb.ServiceKey]lb.NodeName
@@ -34,6 +35,7 @@ func newRouted(r *router, services []*corev1.Service, advertisements []lb.BGPAdv
 		return out
 	}
 	out.wanted, out.states = r.state()
+	out.held = r.waiting()
 	for i := range out.states {
 		out.up[out.states[i].Peer] = out.states[i].State == bgp.Established
 	}
@@ -79,6 +81,9 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 		return
 	}
 	out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
+	if port, ok := x.held[out.Key]; ok {
+		out.Reason = reason.New(reason.ProxyNotReady, "node %q does not announce the Service yet: kube-proxy there does not say at port %d that it serves it", r.who.Node, port)
+	}
 	if plan.ExplainBGP(out.Key, r.who.Node).Code != "" {
 		out.Reason = reason.New(reason.NoSession, "nodes may announce the Service with BGP, but none of them says that a router has it; see BGPSession objects")
 	}

@@ -218,7 +218,7 @@ func (w *world) start(name lb.NodeName) {
 		w.t.Fatal(err)
 	}
 	s.assemble(devices{
-		messages: n.messages, network: n.links, answers: n.answers, routers: n.routers, failures: &fakeBFD{events: make(chan bfd.Event)},
+		messages: n.messages, network: n.links, answers: n.answers, routers: n.routers, failures: &fakeBFD{events: make(chan bfd.Event)}, ports: newFakePorts(),
 	})
 	ctx, stop := context.WithCancel(w.t.Context())
 	n.stop = stop

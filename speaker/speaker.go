@@ -40,6 +40,7 @@ import (
 	"github.com/heraldlb/herald/internal/core/ownership"
 	"github.com/heraldlb/herald/internal/driver/bfdnet"
 	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/healthport"
 	"github.com/heraldlb/herald/internal/driver/heartbeat"
 	"github.com/heraldlb/herald/internal/driver/links"
 	"github.com/heraldlb/herald/internal/driver/rawl2"
@@ -163,8 +164,11 @@ func (s *speaker) connect() error {
 	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
 	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
 	failures := bfdnet.New(bfdnet.Config{Logger: s.log.With(telemetry.KeyComponent, "bfd")})
-	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers, failures}
-	s.assemble(devices{messages: members, network: network, answers: answers, routers: routers, failures: failures, excluded: excluded})
+	ports := healthport.New(healthport.Config{})
+	s.drivers = []driver{messages, s.heartbeats, members, network, answers, routers, failures, ports}
+	s.assemble(devices{
+		messages: members, network: network, answers: answers, routers: routers, failures: failures, ports: ports, excluded: excluded,
+	})
 	s.metrics.AddSpeakers(func() (liveness.State, telemetry.Heartbeats) {
 		now := s.heartbeats.State()
 		return now.State, telemetry.Heartbeats(now.Counts)
@@ -182,7 +186,7 @@ func (s *speaker) assemble(d devices) {
 	s.engine = newEngine(owning, d.answers, d.messages, d.network, d.excluded, s.membersChanged, s.log.With(telemetry.KeyComponent, "ownership"))
 	passwords := newSecrets(s.readSecret)
 	joined := newBFDSide(d.failures, d.network, d.routers.Lost, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bfd"))
-	s.router = newRouter(s.self, d.routers, passwords, joined, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
+	s.router = newRouter(s.self, d, passwords, joined, &s.opts, s.reportLoop.Poke, s.log.With(telemetry.KeyComponent, "bgp"))
 	s.reporter = &reporter{
 		router: s.router,
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},

@@ -65,6 +65,7 @@ func stripService(s *corev1.Service, condition string) {
 		ExternalTrafficPolicy: spec.ExternalTrafficPolicy,
 		LoadBalancerClass:     spec.LoadBalancerClass,
 		LoadBalancerIP:        spec.LoadBalancerIP,
+		HealthCheckNodePort:   spec.HealthCheckNodePort,
 		Ports:                 spec.Ports,
 	}
 	for i := range s.Spec.Ports {

@@ -40,7 +40,8 @@ func TestStripService(t *testing.T) {
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: &policy,
-			Selector: map[string]string{"app": "web"}, SessionAffinity: corev1.ServiceAffinityClientIP,
+			HealthCheckNodePort: 30001,
+			Selector:            map[string]string{"app": "web"}, SessionAffinity: corev1.ServiceAffinityClientIP,
 			Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, NodePort: 30080}},
 		},
 		Status: corev1.ServiceStatus{
@@ -53,8 +54,8 @@ func TestStripService(t *testing.T) {
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: &policy,
-			Selector: map[string]string{"app": "web"},
-			Ports:    []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
+			Selector: map[string]string{"app": "web"}, HealthCheckNodePort: 30001,
+			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
 		},
 		Status: corev1.ServiceStatus{
 			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},

@@ -25,6 +25,9 @@ type Announcement struct {
 	// externalTrafficPolicy is Local, because only then it depends on them
 	// what the node can do.
 	Endpoints int
+	// HealthPort is where kube-proxy says whether it serves these Endpoints; 0:
+	// nowhere.
+	HealthPort uint16
 }
 
 // planBGP fills in r.BGP. Other than with ARP, any number of nodes may announce
@@ -53,7 +56,7 @@ func (r *Result) planBGP() {
 				continue
 			}
 			for _, a := range ads {
-				r.BGP = append(r.BGP, Announcement{Service: svc.Key, Address: ip, Advertisement: a, Endpoints: count})
+				r.BGP = append(r.BGP, Announcement{Service: svc.Key, Address: ip, Advertisement: a, Endpoints: count, HealthPort: svc.HealthPort})
 			}
 		}
 	}

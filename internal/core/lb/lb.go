@@ -180,6 +180,9 @@ type Service struct {
 
 	// Local is externalTrafficPolicy: Local.
 	Local bool
+	// HealthPort is where kube-proxy of each node says whether it serves the
+	// Service there (spec.healthCheckNodePort); 0 unless Local.
+	HealthPort uint16
 	// BackendKey is empty for externalTrafficPolicy Cluster and a canonical
 	// form of the Pod selector for Local: Services may share an address only
 	// if these are equal.

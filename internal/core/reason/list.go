@@ -37,6 +37,7 @@ const (
 	NoCandidate     Code = "NoCandidate"
 	NoSpeaker       Code = "NoSpeaker"
 	NoSession       Code = "NoSession"
+	ProxyNotReady   Code = "ProxyNotReady"
 	AddressConflict Code = "AddressConflict"
 	InterfaceError  Code = "InterfaceError"
 )
@@ -102,6 +103,7 @@ func list() []Info {
 		{NoCandidate, Announced, false, "Advertisements exist, but no node may announce the Service. The message says why, node by node.", "See the reasons of the nodes."},
 		{NoSpeaker, Announced, false, "Nodes may announce the Service, but no speaker runs on any of them.", "See why the speaker Pods on the nodes that the message names are not running."},
 		{NoSession, Announced, false, "Nodes want to announce the Service with BGP, but the session with no router is established.", "See why: kubectl get bgpsessions -A -o wide, or heraldctl bgp sessions."},
+		{ProxyNotReady, Announced, false, "Nodes with endpoints of the Service wait with their routes until kube-proxy says, at the Service's health check node port, that it forwards to them; for at most 10 seconds.", "See whether kube-proxy runs on the node, and what its log says."},
 		{AddressConflict, Announced, false, "Something else on the network answers for the address; the message gives its MAC address.", "Find the machine with that MAC address, or take the address out of the pool. With kube-proxy in IPVS mode set strictARP: true."},
 		{InterfaceError, Announced, false, "The node that should answer for the address cannot: the operating system lets it open no socket on its interfaces, and no other node may take the address, or none could so far.", "See the message. The speaker needs the capability NET_RAW, and as many open files as sockets; its log has the same error."},
 

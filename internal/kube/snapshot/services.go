@@ -114,6 +114,7 @@ func service(obj *corev1.Service) lb.Service {
 	}
 	if s.Local {
 		s.BackendKey = labels.Set(obj.Spec.Selector).String() // sorted by key
+		s.HealthPort = uint16(obj.Spec.HealthCheckNodePort)
 	}
 	s.Request, s.SharingKey = request(obj)
 	s.Move = move(obj)

@@ -56,7 +56,8 @@ func TestService(t *testing.T) {
 		{"traffic policy Local: the selector, in one form", func(s *corev1.Service) {
 			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 			s.Spec.Selector = map[string]string{"tier": "1", "app": "web", "b": "c"}
-		}, func(s *lb.Service) { s.Local, s.BackendKey = true, "app=web,b=c,tier=1" }},
+			s.Spec.HealthCheckNodePort = 30001
+		}, func(s *lb.Service) { s.Local, s.BackendKey, s.HealthPort = true, "app=web,b=c,tier=1", 30001 }},
 		{"assigned: host names of others do not count", func(s *corev1.Service) {
 			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}, {Hostname: "h"}, {IP: "2001:DB8::1"}, {IP: "192.0.2.2"}}
 			s.Annotations = map[string]string{"metallb.io/ip-allocated-from-pool": "a, b"}
