@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -264,6 +265,13 @@ func (f *failing) loseOnce(ctx context.Context, o Options, ft fault) (took, seen
 	if err != nil {
 		return 0, 0, err
 	}
+	defer func() {
+		if err != nil { // what is measured next finds a whole cluster, and nobody who asks for more than it does itself
+			_ = overlaps(o)
+			err = errors.Join(err, ft.undo(ctx, o, f, node))
+			f.answers.Except(wire.MAC{})
+		}
+	}()
 	f.answers.Except(mac)
 	begun := time.Now()
 	if err := ft.do(ctx, o, f, node); err != nil {
