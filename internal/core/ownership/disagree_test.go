@@ -74,3 +74,28 @@ func TestOneSided(t *testing.T) {
 		t.Errorf("it moved %d times; n1 answers for %v, n2 for %v", moved, machines[0].Answers(), machines[1].Answers())
 	}
 }
+
+// TestConcedeToFormerLife: a claim that wins may be of its node's former life, and
+// the one who kept it the only one that knows. Who gives way tells the node.
+func TestConcedeToFormerLife(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.2", "n1", "n3")
+	n1, former, n3 := settled("n1", g), settled("n3", g), settled("n3", g)
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n3": former})
+	post(t, n1.Ready(), former)
+	former.Down("n1")
+	former.Ready() // claims, and dies
+
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n3": n3})
+	n1.Ready()
+	n3.Ready()
+	if len(n1.Answers()) != 1 || len(n3.Answers()) != 0 {
+		t.Fatalf("n1 answers for %v, n3 for %v; want n1 to", n1.Answers(), n3.Answers())
+	}
+	receive(t, n1, former.State())
+	post(t, n1.Ready(), n3)
+	n3.Ready()
+	if len(n1.Answers()) != 0 || len(n3.Answers()) != 1 {
+		t.Errorf("n1 answers for %v, n3, which has won, for %v", n1.Answers(), n3.Answers())
+	}
+}

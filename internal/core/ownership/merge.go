@@ -95,7 +95,9 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 	}
 	g, grouped := m.byAddress[ip]
 	if _, answering := m.answering[ip]; answering && cur.node == m.cfg.Self && !(grouped && g.givenTo(c.Node)) {
-		m.conceded[ip] = cur // tells the winner that the network may have learned this node's MAC address
+		// Tell the winner that the network may have learned this node's MAC address;
+		// and what it has won: the claim may be of its former life.
+		m.conceded[ip], m.news[ip] = cur, true
 	}
 	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
 	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven, fights: m.fights(cur, c.Node)}
