@@ -29,6 +29,8 @@ type watcher interface {
 	Leave(node lb.NodeName, goodbye bool)
 	// Keep tells at which addresses lost nodes may come back.
 	Keep([]netip.AddrPort)
+	// Publish tells the version of this node's own record.
+	Publish(version uint64)
 	// Events is closed when the watcher ends.
 	Events() <-chan heartbeat.Event
 }
@@ -36,7 +38,7 @@ type watcher interface {
 // detector is a messenger whose members come and go as the heartbeats say, not
 // as gossip does.
 //
-//	          Join, Leave            Up, Down
+//	          Join, Leave          Up, Down, Record
 //	gossip -----------------> heartbeat ----+
 //	  |   messages, states                  v
 //	  +-------------------------------> detector --Events--> engine
@@ -60,6 +62,7 @@ func newDetector(g gossiper, w watcher) *detector {
 // Set implements messenger.
 func (d *detector) Set(w gossip.Wanted) {
 	d.watcher.Keep(w.Peers)
+	d.watcher.Publish(w.Record)
 	d.gossiper.Set(w)
 }
 
@@ -110,6 +113,8 @@ func (d *detector) hearWatcher(ctx context.Context, e heartbeat.Event) {
 		d.pass(ctx, gossip.Event{Kind: gossip.MemberDown, Node: e.Node, Addr: e.Addr, Left: e.Left})
 	case heartbeat.Found:
 		d.Meet(e.Addr)
+	case heartbeat.Record:
+		d.pass(ctx, gossip.Event{Kind: gossip.MemberRecord, Node: e.Node, Addr: e.Addr, Version: e.Version})
 	}
 }
 

@@ -32,11 +32,13 @@ type fakeWatcher struct {
 	joined []heartbeat.Member
 	left   map[lb.NodeName]bool
 	kept   []netip.AddrPort
+	record uint64
 }
 
 func (w *fakeWatcher) Join(m heartbeat.Member)              { w.joined = append(w.joined, m) }
 func (w *fakeWatcher) Leave(node lb.NodeName, goodbye bool) { w.left[node] = goodbye }
 func (w *fakeWatcher) Keep(a []netip.AddrPort)              { w.kept = a }
+func (w *fakeWatcher) Publish(version uint64)               { w.record = version }
 func (w *fakeWatcher) Events() <-chan heartbeat.Event       { return w.events }
 
 // TestDetector lets gossip and heartbeats speak: members come and go as the
@@ -59,7 +61,7 @@ func TestDetector(t *testing.T) {
 		}()
 		a, b := netip.MustParseAddrPort("192.0.2.1:7946"), netip.MustParseAddrPort("192.0.2.2:7946")
 
-		d.Set(gossip.Wanted{Peers: []netip.AddrPort{a}})
+		d.Set(gossip.Wanted{Peers: []netip.AddrPort{a}, Record: 7})
 		g.events <- gossip.Event{Kind: gossip.MemberUp, Node: "a", Addr: a, Heartbeats: true}
 		g.events <- gossip.Event{Kind: gossip.Message, Data: []byte("m")}
 		g.events <- gossip.Event{Kind: gossip.FullState, Data: []byte("s")}
@@ -70,6 +72,7 @@ func TestDetector(t *testing.T) {
 		w.events <- heartbeat.Event{Kind: heartbeat.Up, Node: "a", Addr: a, Returned: true}
 		w.events <- heartbeat.Event{Kind: heartbeat.Down, Node: "b", Addr: b, Left: true}
 		w.events <- heartbeat.Event{Kind: heartbeat.Found, Node: "b", Addr: b}
+		w.events <- heartbeat.Event{Kind: heartbeat.Record, Node: "a", Addr: a, Version: 3}
 		close(g.events)
 		close(w.events)
 		if err := <-ended; err != nil {
@@ -84,6 +87,7 @@ func TestDetector(t *testing.T) {
 			{Kind: gossip.MemberDown, Node: "a", Addr: a},
 			{Kind: gossip.MemberUp, Node: "a", Addr: a},
 			{Kind: gossip.MemberDown, Node: "b", Addr: b, Left: true},
+			{Kind: gossip.MemberRecord, Node: "a", Addr: a, Version: 3},
 		}
 		addrs := cmpopts.EquateComparable(netip.AddrPort{})
 		if diff := cmp.Diff(want, got, addrs); diff != "" {
@@ -100,6 +104,9 @@ func TestDetector(t *testing.T) {
 		}
 		if diff := cmp.Diff([]netip.AddrPort{a}, w.kept, addrs); diff != "" {
 			t.Errorf("kept (-want +got):\n%s", diff)
+		}
+		if w.record != 7 {
+			t.Errorf("published record %d, want 7", w.record)
 		}
 	})
 }

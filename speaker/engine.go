@@ -218,7 +218,7 @@ func (e *engine) takePlan(p plannedGroups) {
 	e.machine.SetPeers(p.peers.nodes)
 	if !slices.Equal(e.peers, p.peers.addresses) {
 		e.peers = p.peers.addresses
-		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
+		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State(), Record: e.machine.Record()})
 	}
 }
 
@@ -246,6 +246,8 @@ func (e *engine) takeEvent(ev gossip.Event) {
 		e.machine.Down(ev.Node)
 		e.dead[ev.Node] = !ev.Left
 		e.changed()
+	case gossip.MemberRecord:
+		e.machine.Published(ev.Node, ev.Version)
 	case gossip.Message, gossip.FullState:
 		if err := e.machine.Receive(ev.Data); err != nil {
 			e.log.Warn("message from another speaker not understood; is it of another version?", telemetry.KeyError, err)
@@ -303,7 +305,7 @@ func (e *engine) apply() {
 	}
 	if r.StateChanged {
 		e.tellPeers()
-		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State()})
+		e.messenger.Set(gossip.Wanted{Peers: e.peers, State: e.machine.State(), Record: e.machine.Record()})
 	}
 	if was := e.settled; was != e.machine.Settled() {
 		e.settled = !was

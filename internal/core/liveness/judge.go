@@ -283,6 +283,7 @@ func (m *Machine) hear(p *peer, pk *Packet, at time.Time) {
 		m.ready.Rejoin = append(m.ready.Rejoin, p.name)
 	}
 	p.incarnation = max(p.incarnation, pk.Incarnation)
+	m.note(p, pk.Record)
 	if pk.Deaf && len(m.ring) > 2 {
 		return // it is of no use
 	}
@@ -298,6 +299,16 @@ func (m *Machine) hear(p *peer, pk *Packet, at time.Time) {
 	if first {
 		m.send(p, Packet{Kind: Alive}) // only now does it know that this is no recording
 		m.brief(p)
+	}
+}
+
+// note takes which record a node says it has published. Within a life versions
+// only grow, and packets may come in another order.
+func (m *Machine) note(p *peer, record uint64) {
+	p.record = max(p.record, record)
+	if p.record != p.told {
+		p.told = p.record
+		m.ready.Records = append(m.ready.Records, Record{Node: p.name, Version: p.record})
 	}
 }
 

@@ -7,8 +7,9 @@
 // keeps no goroutine. One goroutine owns a Machine.
 //
 //	gossip -----Join, Leave-->  +---------+
-//	packets ---------Receive->  | Machine | --Ready.Send-----> packets
-//	ICMP --------Unreachable->  |         | --Ready.Up, Down-> core/ownership
+//	packets ---------Receive->  |         | --Ready.Send-----> packets
+//	ICMP --------Unreachable->  | Machine | --Ready.Up, Down-> core/ownership
+//	core/ownership-SetRecord->  |         | --Ready.Records--> core/ownership
 //	clock --------------Tick->  +---------+ --Ready.Rejoin---> gossip
 //
 // # Watching
@@ -62,6 +63,13 @@
 // traffic of an address either; its packets say so, and count as silence where
 // two watchers can agree on it. When just one link is broken, or one direction
 // of it, the other watchers vouch for the node and nothing happens.
+//
+// # Records
+//
+// Heartbeats get through where gossip does not: it needs both directions, and
+// says nothing to a node that it believes dead. So each packet names the version
+// of the record that its sender publishes by gossip, and who has an older one
+// knows that it is out of date (core/ownership).
 package liveness
 
 import (
@@ -146,6 +154,8 @@ type Packet struct {
 	Watching bool
 	// Deaf: the sender hears nobody.
 	Deaf bool
+	// Record is the version of the sender's own record; 0: it does not say.
+	Record uint64
 
 	Subject            lb.NodeName
 	SubjectIncarnation uint64
@@ -166,13 +176,22 @@ type Ready struct {
 	Return []lb.NodeName
 	// Rejoin lists nodes that gossip has lost and that were heard just now.
 	Rejoin []lb.NodeName
+	// Records that nodes say they have published: newer ones, or those of a new
+	// life, which may say nothing.
+	Records []Record
 	// Send these, in this order.
 	Send []Packet
 }
 
+// Record is the version of what a node publishes of itself.
+type Record struct {
+	Node    lb.NodeName
+	Version uint64
+}
+
 // Empty reports whether there is nothing to do.
 func (r *Ready) Empty() bool {
-	return len(r.Up)+len(r.Down)+len(r.Return)+len(r.Rejoin)+len(r.Send) == 0
+	return len(r.Up)+len(r.Down)+len(r.Return)+len(r.Rejoin)+len(r.Records)+len(r.Send) == 0
 }
 
 // State is what a Machine knows, for people.

@@ -26,6 +26,7 @@ type Machine struct {
 	doubted  []*peer // see peer.doubted; may hold some that are not any more
 
 	incarnation uint64
+	record      uint64 // see SetRecord
 	sent        uint64 // packets, to whomever
 	// insist: at how many more heartbeats to tell all that this node is alive.
 	insist int
@@ -178,6 +179,9 @@ func (m *Machine) Leave(node lb.NodeName, goodbye bool) {
 	}
 }
 
+// SetRecord tells which version of its own record this node has published.
+func (m *Machine) SetRecord(version uint64) { m.record = version }
+
 // Forget drops a node that gossip has lost and that will not come back, as when
 // it was removed from the cluster.
 func (m *Machine) Forget(node lb.NodeName) {
@@ -284,7 +288,7 @@ func (m *Machine) send(to *peer, p Packet) {
 	m.sent++
 	p.From, p.To = m.cfg.Self, to.name
 	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, m.sent
-	p.Incarnation = m.incarnation
+	p.Incarnation, p.Record = m.incarnation, m.record
 	p.Watching = to.watch != nil
 	p.Lost = !to.up
 	p.Deaf = m.CutOff()

@@ -30,6 +30,7 @@ type peer struct {
 
 	conversation
 
+	told    uint64    // the record that Ready has named last
 	watch   *watch    // nil: not watched by this node
 	watches time.Time // it said last that it watches this node
 
@@ -48,6 +49,7 @@ type conversation struct {
 	window   uint64    // bit i: received-i was received
 	heard    time.Time // last packet that proves that it is alive; zero: none
 	useful   time.Time // the same, from a peer that hears somebody
+	record   uint64    // the newest one it has named
 }
 
 // fresh reports whether a count is new, and remembers it. Late packets are let

@@ -22,9 +22,12 @@ import (
 //	34  incarnation of the subject
 //	42  age, in milliseconds, 65535 for more
 //	44  length and text of: sender, receiver, subject
+//	    version of the sender's record (8 bytes); the first speakers end before it
 //
-// Whoever knows more kinds or fields sends them at the end or to those who said
-// that they know them; an unknown kind is a sign of life like any other.
+// Speakers of two versions run side by side while a cluster is upgraded. Whoever
+// knows more kinds or fields sends them at the end, where others do not look, or
+// to those who said that they know them; an unknown kind is a sign of life like
+// any other.
 const (
 	// Magic is the first byte of a datagram with a packet in it, MagicQuiet if the
 	// packet is Routine; no message of gossip, with which heartbeats share a
@@ -72,11 +75,10 @@ func (p *Packet) Append(b []byte) []byte {
 		b = append(b, byte(len(name)))
 		b = append(b, name...)
 	}
-	return b
+	return binary.BigEndian.AppendUint64(b, p.Record)
 }
 
-// Decode reads what Append has written. What follows the names is of a later
-// version.
+// Decode reads what Append has written, here or in another version of Herald.
 func Decode(b []byte) (Packet, error) {
 	if len(b) < fixedSize || b[0] == 0 {
 		return Packet{}, errMalformed
@@ -94,6 +96,12 @@ func Decode(b []byte) (Packet, error) {
 		}
 		*name = lb.NodeName(rest[1 : 1+rest[0]])
 		rest = rest[1+rest[0]:]
+	}
+	switch {
+	case len(rest) >= 8:
+		p.Record = binary.BigEndian.Uint64(rest)
+	case len(rest) > 0:
+		return Packet{}, errMalformed
 	}
 	return p, nil
 }

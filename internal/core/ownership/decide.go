@@ -33,7 +33,7 @@ func before(a, b lb.NodeName, address string) bool {
 // if it may not own it at all.
 func (m *Machine) usable(g *group, name lb.NodeName) []string {
 	n, ok := m.nodes[name]
-	if !ok || !n.alive || !n.ready || n == m.self && m.leaving {
+	if !ok || !n.alive || !n.ready || n.outdated || n == m.self && m.leaving {
 		return nil
 	}
 	c, ok := g.Candidate(name)

@@ -97,6 +97,12 @@ type node struct {
 	alive   bool
 	died    time.Time // when gossip lost it last
 	version uint64
+	// published is the version that its heartbeats name; stale is since when it
+	// is newer than that of the record here, zero if it is not; outdated: for too
+	// long.
+	published uint64
+	stale     time.Time
+	outdated  bool
 	// ready: it has made a plan and knows its interfaces, so it can own.
 	ready      bool
 	interfaces []string // sorted
@@ -185,6 +191,7 @@ func (m *Machine) Tick(now time.Time) {
 			m.dirty[key] = true
 		}
 	}
+	m.lookAtStale()
 	m.startsLate()
 	m.greetDue()
 	m.forgetStrays()

@@ -55,6 +55,7 @@ func (m *Machine) mergeRecord(r *record) {
 		return
 	}
 	n.version, n.ready, n.interfaces, n.hardware = r.version, r.ready, r.interfaces, r.hardware
+	m.compare(n)
 	m.allDirty = true
 	m.ready.StateChanged = true
 }

@@ -44,6 +44,8 @@ func (m *Machine) Why(key netip.Addr, name lb.NodeName) reason.Reason {
 		return reason.New(reason.NodeNotAlive, "no speaker on node %q is heard in gossip", name)
 	case !n.ready:
 		return reason.New(reason.NodeNotAlive, "the speaker on node %q is not ready yet", name)
+	case n.outdated:
+		return reason.New(reason.NodeNotAlive, "the speaker on node %q has said something of itself that does not arrive here", name)
 	case len(usableOf(c, n)) == 0 && c.Interfaces == nil:
 		return noInterface(name, nil)
 	case len(usableOf(c, n)) == 0:

@@ -39,42 +39,63 @@ var slowGossip = sim.Span{Min: 2 * time.Second, Max: 4 * time.Second}
 // ask; one in 250 has up to 30 nodes, and one in 2,500 up to 100.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	overSeeds(t, *seeds, func(cfg sim.Config) *history {
-		size, addresses, steps := 2+int(cfg.Seed/2%4), 4, 6
-		switch {
-		case cfg.Seed%2500 == 1250, cfg.Seed%5000 == 2507:
-			size, addresses, steps = 100-int(cfg.Seed/2500%4*20), 20, 3
-		case cfg.Seed%250 == 125, cfg.Seed%500 == 107:
-			size, addresses, steps = 6+int(cfg.Seed/250%25), 10, 4
+	overSeeds(t, *seeds, anything)
+}
+
+// found are seeds that have shown mistakes, or bounds that were too strict. Their
+// histories change with the order in which random numbers are drawn, so what they
+// have shown has a test beside the code as well.
+var found = []uint64{
+	43627,  // n1 is heard, hears nobody, and cannot tell that its interface is gone
+	378174, // n0 has slept on a claim of n3's former life, which n3 does not know of
+}
+
+// TestFound goes through them again.
+func TestFound(t *testing.T) {
+	t.Parallel()
+	for _, seed := range found {
+		if h := anything(sim.DefaultConfig(seed)); h.wrong != "" {
+			t.Errorf("seed %d: %s", seed, h.wrong)
 		}
-		if cfg.Seed%3 == 0 {
-			cfg.Loss, cfg.Duplicates = 5, 5
-			cfg.Delay.Max = 20 * time.Millisecond
+	}
+}
+
+// anything is the history of a seed.
+func anything(cfg sim.Config) *history {
+	size, addresses, steps := 2+int(cfg.Seed/2%4), 4, 6
+	switch {
+	case cfg.Seed%2500 == 1250, cfg.Seed%5000 == 2507:
+		size, addresses, steps = 100-int(cfg.Seed/2500%4*20), 20, 3
+	case cfg.Seed%250 == 125, cfg.Seed%500 == 107:
+		size, addresses, steps = 6+int(cfg.Seed/250%25), 10, 4
+	}
+	if cfg.Seed%3 == 0 {
+		cfg.Loss, cfg.Duplicates = 5, 5
+		cfg.Delay.Max = 20 * time.Millisecond
+	}
+	detection := cfg.Detect.Max
+	if cfg.Seed%20 == 7 {
+		cfg.Liveness = true
+		cfg.Detect = slowGossip
+		detection = listened
+	}
+	// The time to detect; a packet lost twice; a plan that is late; and to open sockets.
+	cfg.Bound = detection + 3*cfg.RepeatAfter + cfg.Lag.Max + 4*cfg.Delay.Max + cfg.Opening.Max
+	h := newHistory(cfg, size, addresses)
+	if cfg.Seed%5 == 2 {
+		h.drift()
+	}
+	if cfg.Seed/8%2 == 0 {
+		h.calm(steps)
+	} else {
+		if cfg.Liveness && size > watchedByAll {
+			// A partition can take away a node together with all who watch it. Then
+			// those who are left learn of it by gossip (docs/l2.md, Failure detection).
+			h.cfg.Bound += slowGossip.Max - detection
 		}
-		detection := cfg.Detect.Max
-		if cfg.Seed%20 == 7 {
-			cfg.Liveness = true
-			cfg.Detect = slowGossip
-			detection = listened
-		}
-		// The time to detect; a packet lost twice; a plan that is late; and to open sockets.
-		cfg.Bound = detection + 3*cfg.RepeatAfter + cfg.Lag.Max + 4*cfg.Delay.Max + cfg.Opening.Max
-		h := newHistory(cfg, size, addresses)
-		if cfg.Seed%5 == 2 {
-			h.drift()
-		}
-		if cfg.Seed/8%2 == 0 {
-			h.calm(steps)
-		} else {
-			if cfg.Liveness && size > watchedByAll {
-				// A partition can take away a node together with all who watch it. Then
-				// those who are left learn of it by gossip (docs/l2.md, Failure detection).
-				h.cfg.Bound += slowGossip.Max - detection
-			}
-			h.harsh(steps)
-		}
-		return h
-	})
+		h.harsh(steps)
+	}
+	return h
 }
 
 // calm lets nodes die, leave and come, plans change and links go down.

@@ -43,6 +43,9 @@ func (c *Cluster) listen(n *node, give func(*liveness.Machine)) {
 		c.trace("%s hears %s", n.name, name)
 		c.input(n, func(m *ownership.Machine) { m.Up(name) })
 	}
+	for _, rec := range r.Records {
+		c.input(n, func(m *ownership.Machine) { m.Published(rec.Node, rec.Version) })
+	}
 	for _, name := range slices.Concat(r.Return, r.Rejoin) {
 		c.visit(n, c.node(name))
 	}

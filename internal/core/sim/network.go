@@ -31,6 +31,9 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	n.tick(c)
 	give(n.machine)
 	r := n.machine.Ready()
+	if n.liveness != nil {
+		n.liveness.SetRecord(n.machine.Record())
+	}
 	if now := n.machine.Settled(); now != was {
 		c.trace("%s settled: %v", n.name, now)
 	}

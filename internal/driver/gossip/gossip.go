@@ -45,6 +45,9 @@ type Wanted struct {
 	// State is this node's full state. It is exchanged for another's when two
 	// nodes join, and now and then.
 	State []byte
+	// Record is the version of this node's own record in State. Gossip has no use
+	// for it; heartbeats tell the others.
+	Record uint64
 }
 
 // Kind tells the events apart.
@@ -60,6 +63,9 @@ const (
 	Message
 	// FullState: Data is the full state of some member.
 	FullState
+	// MemberRecord: Node says that its newest record is of this Version. Gossip
+	// itself never tells that; heartbeats do.
+	MemberRecord
 )
 
 // Event is something that happened in the group of members. The Data of a
@@ -72,6 +78,7 @@ type Event struct {
 	// Heartbeats: the member that is up sends and answers heartbeats.
 	Heartbeats bool
 	Data       []byte
+	Version    uint64
 }
 
 // Member is a living member.

@@ -31,6 +31,7 @@ type Driver struct {
 	wake   chan struct{} // there are inputs
 	state  atomic.Pointer[State]
 	beat   atomic.Pointer[time.Time] // see Beat
+	record atomic.Uint64             // see Publish
 
 	mu     sync.Mutex // guards inputs
 	inputs []input
@@ -93,6 +94,10 @@ func (d *Driver) Keep(addresses []netip.AddrPort) {
 	d.put(input{forget: true, keep: slices.Clone(addresses)})
 }
 
+// Publish tells which version of this node's record is on its way to the others
+// by gossip. It goes out with the next heartbeats.
+func (d *Driver) Publish(version uint64) { d.record.Store(version) }
+
 func (d *Driver) put(in input) {
 	d.mu.Lock()
 	d.inputs = append(d.inputs, in)
@@ -152,6 +157,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		d.machine.Advance(now)
+		d.machine.SetRecord(d.record.Load())
 		d.poll()
 		d.drain()
 		d.takeInputs()
@@ -255,6 +261,9 @@ func (d *Driver) work(r liveness.Ready) {
 	}
 	for _, name := range r.Rejoin {
 		d.out = append(d.out, Event{Kind: Found, Node: name, Addr: d.addrs[name]})
+	}
+	for _, rec := range r.Records {
+		d.out = append(d.out, Event{Kind: Record, Node: rec.Node, Addr: d.addrs[rec.Node], Version: rec.Version})
 	}
 }
 

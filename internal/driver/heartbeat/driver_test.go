@@ -180,6 +180,16 @@ func TestGossipErrs(t *testing.T) {
 	a.expect(t, heartbeat.Event{Kind: heartbeat.Down, Node: "c", Addr: c.port.addr()})
 }
 
+// TestPublish: members hear which record another one has published.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	a, b, c := trio(t)
+	c.Publish(7)
+	published := heartbeat.Event{Kind: heartbeat.Record, Node: "c", Addr: c.port.addr(), Version: 7}
+	a.expect(t, published)
+	b.expect(t, published)
+}
+
 // TestRefused: the host of a member says that nobody listens there.
 func TestRefused(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,8 @@ const (
 	Down
 	// Found: Node, which gossip has lost, can be reached at Addr.
 	Found
+	// Record: Node says that the record it has published is of this Version.
+	Record
 )
 
 // Event is a verdict of the machine.
@@ -64,6 +66,7 @@ type Event struct {
 	Addr     netip.AddrPort
 	Returned bool
 	Left     bool
+	Version  uint64
 }
 
 // Member is a node as gossip knows it.
