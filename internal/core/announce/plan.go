@@ -26,15 +26,26 @@ func Plan(s *lb.Snapshot, self lb.NodeName) Result {
 		byKey:     make(map[lb.ServiceKey]int, len(s.Services)),
 		selection: newSelection(s),
 	}
+	total := 0
+	for i := range s.Services {
+		total += len(s.Services[i].Assigned)
+	}
+	sets := make([]int, 0, total) // of all Services, one after the other
 	for i := range s.Services {
 		svc := &s.Services[i]
 		r.byKey[svc.Key] = i
-		r.services[i] = serviceView{group: -1, sets: r.selection.setsOf(svc)}
+		from := len(sets)
+		sets = r.selection.appendSets(sets, svc)
+		r.services[i] = serviceView{group: -1, sets: sets[from:len(sets):len(sets)]}
 	}
-	for _, members := range components(s.Services) {
-		r.addGroup(members)
+	all := components(s.Services)
+	// By key, which is cheaper than to sort the Groups.
+	slices.SortFunc(all, func(a, b []int) int { return s.Services[a[0]].Assigned[0].Compare(s.Services[b[0]].Assigned[0]) })
+	r.Groups = make([]Group, 0, len(all))
+	room := memory{addresses: make([]netip.Addr, 0, total), keys: make([]lb.ServiceKey, 0, len(s.Services))}
+	for _, members := range all {
+		r.addGroup(members, &room)
 	}
-	slices.SortFunc(r.Groups, func(a, b Group) int { return a.Key.Compare(b.Key) })
 	for g := range r.Groups {
 		for _, key := range r.Groups[g].Services {
 			r.services[r.byKey[key]].group = g
@@ -90,11 +101,30 @@ func components(services []lb.Service) [][]int {
 	return out
 }
 
+// memory is one piece for what all groups list: thousands of pieces take longer
+// to get, and more room.
+type memory struct {
+	addresses []netip.Addr
+	keys      []lb.ServiceKey
+}
+
 // addGroup makes the group of one component, if an advertisement covers any of
 // its addresses.
-func (r *Result) addGroup(members []int) {
+func (r *Result) addGroup(members []int, room *memory) {
 	services := r.snapshot.Services
 	g := Group{Key: services[members[0]].Assigned[0]}
+	if i := members[0]; len(members) == 1 && len(services[i].Assigned) == 1 { // nearly always; as below
+		if set := r.services[i].sets[0]; set != uncovered {
+			room.addresses, room.keys = append(room.addresses, g.Key), append(room.keys, services[i].Key)
+			g.Addresses, g.Services = last(room.addresses), last(room.keys)
+			if services[i].Move.At.After(g.Move.At) {
+				g.Move = services[i].Move
+			}
+			r.serving(&g, r.selection.sets[set].candidates)
+			r.Groups = append(r.Groups, g)
+		}
+		return
+	}
 	covered := r.coveredAddresses(members)
 	if len(covered) == 0 {
 		return
@@ -122,6 +152,12 @@ func (r *Result) addGroup(members []int) {
 	}
 	r.serving(&g, r.selection.candidates(sets))
 	r.Groups = append(r.Groups, g)
+}
+
+// last is the last element as a list of its own.
+func last[T any](list []T) []T {
+	n := len(list)
+	return list[n-1 : n : n]
 }
 
 // coverage is an address and the sets of advertisements that cover it.

@@ -50,14 +50,11 @@ func newSelection(s *lb.Snapshot) *selection {
 	}
 }
 
-// setsOf gives the number of the set that covers each assigned address of svc.
-func (x *selection) setsOf(svc *lb.Service) []int {
-	if len(svc.Assigned) == 0 {
-		return nil
-	}
-	out := make([]int, len(svc.Assigned))
-	for i, ip := range svc.Assigned {
-		out[i] = x.setFor(svc, x.pools.of(ip, svc))
+// appendSets appends the number of the set that covers each assigned address of
+// svc.
+func (x *selection) appendSets(out []int, svc *lb.Service) []int {
+	for _, ip := range svc.Assigned {
+		out = append(out, x.setFor(svc, x.pools.of(ip, svc)))
 	}
 	return out
 }

@@ -63,6 +63,7 @@ type Machine struct {
 	groups    map[netip.Addr]*group // by key; nil: not told yet
 	sorted    []*group              // the same, by key
 	byAddress map[netip.Addr]*group // by address, and by key
+	pass      uint64                // counts SetGroups
 	claims    map[netip.Addr]claim
 	strays    map[netip.Addr]time.Time // claimed addresses in no group, since when
 	answering map[netip.Addr][]string
@@ -122,6 +123,7 @@ type claim struct {
 
 type group struct {
 	announce.Group
+	pass  uint64 // of the last SetGroups that had it
 	owner lb.NodeName
 	// unclaimed is since when the group waits for its elected node to claim;
 	// zero while it is claimed.
@@ -221,30 +223,31 @@ func elapsed(from, to time.Time) time.Duration {
 // SetGroups gives the groups of the newest plan. Until it is called the first
 // time, the node publishes no record and can own nothing.
 func (m *Machine) SetGroups(groups []announce.Group) {
-	old, before := m.groups, m.sorted
-	m.groups = make(map[netip.Addr]*group, len(groups))
-	m.byAddress = make(map[netip.Addr]*group, len(groups))
+	if m.groups == nil {
+		m.groups = make(map[netip.Addr]*group, len(groups))
+	}
+	clear(m.byAddress)
+	before := m.sorted
 	m.sorted = make([]*group, 0, len(groups))
-	for _, g := range groups {
-		next := &group{Group: g}
-		if prev, ok := old[g.Key]; ok {
-			*next = *prev
-			next.Group = g
-			if next.giving != nil {
-				m.giving[g.Key] = next
-			}
+	m.pass++
+	for i := range groups {
+		g := m.groups[groups[i].Key]
+		if g == nil {
+			g = &group{}
+			m.groups[groups[i].Key] = g
 		}
-		m.hearWish(next)
-		m.groups[g.Key] = next
-		m.sorted = append(m.sorted, next)
-		m.byAddress[g.Key] = next
+		g.Group, g.pass = groups[i], m.pass
+		m.hearWish(g)
+		m.sorted = append(m.sorted, g)
+		m.byAddress[g.Key] = g
 		for _, ip := range g.Addresses {
-			m.byAddress[ip] = next
+			m.byAddress[ip] = g
 		}
 	}
 	slices.SortFunc(m.sorted, func(a, b *group) int { return a.Key.Compare(b.Key) })
 	for _, g := range before {
-		if _, ok := m.groups[g.Key]; !ok {
+		if g.pass != m.pass {
+			delete(m.groups, g.Key)
 			m.keep(g)
 			delete(m.waiting, g.Key)
 			m.reportOwner(g, "")

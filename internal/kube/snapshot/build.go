@@ -29,8 +29,10 @@ type Options struct {
 	// Remembered are Services that are gone and may come back, by key.
 	Remembered []lb.Remembered
 	// Memo makes the next Build with it quicker, and changes nothing else.
-	// Optional.
+	// Optional. So does Last, which takes less memory and spares more where
+	// there are endpoints; there may be one of the two.
 	Memo *Memo
+	Last *Last
 }
 
 // The kinds that Problems name.

@@ -17,12 +17,16 @@ type slicesByService map[lb.ServiceKey][]*discoveryv1.EndpointSlice
 func groupSlices(objs []*discoveryv1.EndpointSlice) slicesByService {
 	m := make(slicesByService, len(objs))
 	for _, s := range objs {
-		if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
-			key := lb.ServiceKey{Namespace: s.Namespace, Name: name}
+		if key := serviceOf(s); key.Name != "" {
 			m[key] = append(m[key], s)
 		}
 	}
 	return m
+}
+
+// serviceOf is whose endpoints they are; nobody's if it has no name.
+func serviceOf(s *discoveryv1.EndpointSlice) lb.ServiceKey {
+	return lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 }
 
 // endpoint is one backend of one family. A backend can be in two slices for a

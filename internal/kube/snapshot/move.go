@@ -15,7 +15,11 @@ import (
 // move reads the wish for another owner. One that cannot be read is none: it is
 // written by a program, which sees that nothing moves.
 func move(obj *corev1.Service) lb.Move {
-	node, when, _ := strings.Cut(strings.TrimSpace(obj.Annotations[api.AnnotationL2MoveTo]), " ")
+	wish, ok := obj.Annotations[api.AnnotationL2MoveTo]
+	if !ok {
+		return lb.Move{} // nearly always
+	}
+	node, when, _ := strings.Cut(strings.TrimSpace(wish), " ")
 	at, err := time.Parse(time.RFC3339, strings.TrimSpace(when))
 	if node == "" || err != nil {
 		return lb.Move{}

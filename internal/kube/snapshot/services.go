@@ -19,30 +19,34 @@ import (
 )
 
 func (b *builder) services(objs []*corev1.Service, slicesOf []*discoveryv1.EndpointSlice) []lb.Service {
+	if b.opt.Last != nil {
+		return b.opt.Last.build(b, objs, slicesOf)
+	}
 	endpoints := groupSlices(slicesOf)
 	out := make([]lb.Service, 0, len(objs))
 	add := func(obj *corev1.Service, s *lb.Service) {
-		if obj.DeletionTimestamp != nil && len(s.Assigned) == 0 {
-			return // it goes away and has nothing to keep
+		if b.keeps(obj, s) {
+			out = append(out, *s)
+			out[len(out)-1].Endpoints = endpoints.of(s.Key)
 		}
-		out = append(out, *s)
-		out[len(out)-1].Endpoints = endpoints.of(s.Key)
 	}
 	if m := b.opt.Memo; m != nil {
 		for _, p := range m.byAge(objs) {
-			if b.opt.Serves(p.obj) {
-				add(p.obj, &p.svc)
-			}
+			add(p.obj, &p.svc)
 		}
 		return out
 	}
 	for _, obj := range byAge(objs) {
-		if b.opt.Serves(obj) {
-			s := service(obj)
-			add(obj, &s)
-		}
+		s := service(obj)
+		add(obj, &s)
 	}
 	return out
+}
+
+// keeps reports whether a Service gets into the snapshot. One that goes away
+// and has nothing to keep does not.
+func (b *builder) keeps(obj *corev1.Service, s *lb.Service) bool {
+	return b.opt.Serves(obj) && (obj.DeletionTimestamp == nil || len(s.Assigned) > 0)
 }
 
 // aged is a Service and its place in the order of the snapshot: oldest first,
