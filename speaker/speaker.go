@@ -60,6 +60,10 @@ const reportInterval = 500 * time.Millisecond
 // of Services changes twice is written once.
 const reportSettle = time.Second
 
+// planRest: plans take a quarter of a core at most. With 1,000 Services the
+// interval between them is longer than this rest, so it is for thousands.
+const planRest = 3
+
 // speaker ties the parts together.
 type speaker struct {
 	opts    Options
@@ -80,6 +84,7 @@ type speaker struct {
 	writer                          *kube.Writer
 	tidy                            kube.Tidy
 	planned                         atomic.Pointer[planned]
+	last                            snapshot.Last // of the plan loop; speed only
 }
 
 // Run works until ctx ends, then hands everything over to the other speakers
@@ -105,7 +110,7 @@ func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error)
 
 // watch makes the two loops, and what they read and write.
 func (s *speaker) watch(cfg *rest.Config) error {
-	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Logger: s.log.With(telemetry.KeyComponent, "plan")})
+	s.planLoop = kube.NewLoop(kube.LoopOptions{Sync: s.plan, Rest: planRest, Logger: s.log.With(telemetry.KeyComponent, "plan")})
 	s.reportLoop = kube.NewLoop(kube.LoopOptions{
 		Sync: s.report, Interval: reportInterval, Settle: reportSettle, Logger: s.log.With(telemetry.KeyComponent, "report"),
 	})
@@ -268,15 +273,21 @@ func (s *speaker) planOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.decide(objs)
+	s.reportLoop.Poke()
+	return nil
+}
+
+// decide makes a plan and hands it over.
+func (s *speaker) decide(objs snapshot.Objects) {
 	snap, problems := snapshot.Build(objs, snapshot.Options{
 		Namespace: s.opts.Namespace, LBClass: s.opts.LBClass, IgnoreExcludeLB: s.opts.IgnoreExcludeLB,
+		Last: &s.last,
 	})
 	p := &planned{at: time.Now(), snapshot: &snap, problems: problems, plan: announce.Plan(&snap, s.self)}
 	s.engine.setPlan(plannedGroups{groups: p.plan.Groups, peers: findPeers(objs.SpeakerPods, s.self, s.opts.GossipBindPort)})
 	s.planned.Store(p)
 	s.router.setPlan(routerPlan{snapshot: &snap, announcements: p.plan.BGP})
-	s.reportLoop.Poke()
-	return nil
 }
 
 // membersChanged is called when owners or members changed.

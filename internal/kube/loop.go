@@ -18,6 +18,9 @@ const (
 	DefaultRetryMax   = 30 * time.Second
 )
 
+// MaxRest is the longest rest of LoopOptions.Rest.
+const MaxRest = 500 * time.Millisecond
+
 // LoopOptions configures a Loop. Only Sync is required.
 type LoopOptions struct {
 	// Sync reads, plans and writes. It is never called twice at once. A nil
@@ -31,6 +34,11 @@ type LoopOptions struct {
 	// calls, one in an Interval.
 	Interval time.Duration
 	Burst    int
+	// Rest bounds the share of the time that calls take: after one, none begins
+	// for that many times as long as it took, MaxRest at most, also if the
+	// Interval is over. So the work of many events leaves others their time, however much
+	// a call has to do. The first event after a rest is served at once.
+	Rest int
 	// Settle is how long to wait after an event before the call that it leads
 	// to, so that what follows closely is part of it. 0: not at all.
 	Settle time.Duration
@@ -98,7 +106,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		started := time.Now()
 		again := l.call(ctx)
-		if !sleep(ctx, time.Until(l.next(started))) {
+		if !sleep(ctx, time.Until(l.next(started, time.Now()))) {
 			break
 		}
 		timer := time.NewTimer(again - time.Since(started))
@@ -113,13 +121,18 @@ func (l *Loop) Run(ctx context.Context) error {
 	return nil
 }
 
-// next returns when the call after one that began at that time may begin.
-func (l *Loop) next(started time.Time) time.Time {
+// next returns when the call after one that began and ended then may begin.
+func (l *Loop) next(started, ended time.Time) time.Time {
 	if l.owed.Before(started) {
 		l.owed = started
 	}
 	l.owed = l.owed.Add(l.opts.Interval)
-	return l.owed.Add(-time.Duration(l.opts.Burst-1) * l.opts.Interval)
+	next := l.owed.Add(-time.Duration(l.opts.Burst-1) * l.opts.Interval)
+	rested := ended.Add(min(time.Duration(l.opts.Rest)*ended.Sub(started), MaxRest))
+	if rested.After(next) {
+		return rested
+	}
+	return next
 }
 
 // call runs Sync once and returns how long to wait, from the start of the

@@ -107,6 +107,35 @@ func TestLoopBurst(t *testing.T) {
 	})
 }
 
+// TestLoopRests: calls that take long leave time to others, and the first event after a rest waits for nothing.
+func TestLoopRests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		takes time.Duration
+		want  []time.Duration
+	}{
+		{5 * ms, []time.Duration{0, 1000 * ms, 1040 * ms, 1080 * ms, 1120 * ms, 1160 * ms, 1200 * ms, 1400 * ms}}, // the interval is longer
+		{20 * ms, []time.Duration{0, 1000 * ms, 1080 * ms, 1160 * ms, 1240 * ms, 1400 * ms}},
+		{300 * ms, []time.Duration{0, 1000 * ms, 1800 * ms}}, // kube.MaxRest
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			o := kube.LoopOptions{Interval: 40 * ms, Rest: 3}
+			got := run(t, &recorder{takes: tt.takes}, o, 2*time.Second, func(l *kube.Loop) {
+				time.Sleep(time.Second)
+				for range 170 { // one event every ms
+					l.Poke()
+					time.Sleep(ms)
+				}
+				time.Sleep(230 * ms)
+				l.Poke()
+			})
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("a call takes %v (-want +got):\n%s", tt.takes, diff)
+			}
+		})
+	}
+}
+
 func TestLoopEventDuringCallLeadsToOneMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
