@@ -94,7 +94,7 @@ func newStage(b *testing.B, n int, byBGP bool) *stage {
 	s.engine = newEngine(ownership.Config{Self: "node1"}, answers, (&fakeNetwork{}).join("node1"), links, ex, func() {}, s.log)
 	routers := &worldSessions{changed: make(chan struct{}, 1), up: true, since: time.Now()}
 	joined := newBFDSide(&fakeBFD{}, links, func(string) {}, func() {}, s.log)
-	s.router = newRouter("node1", routers, newSecrets(s.readSecret), joined, &s.opts, func() {}, s.log)
+	s.router = newRouter("node1", devices{routers: routers, ports: newFakePorts()}, newSecrets(s.readSecret), joined, &s.opts, func() {}, s.log)
 	s.reporter = &reporter{
 		router: s.router, who: status.Speaker{Node: "node1", Namespace: worldNamespace},
 		engine: s.engine, watcher: answers, links: links, metrics: s.metrics,
