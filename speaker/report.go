@@ -71,6 +71,27 @@ type reporter struct {
 	// for them long enough.
 	alone time.Time
 	met   bool
+	// phrases are the good news of one report, which most Services share.
+	phrases map[phrase]reason.Reason
+}
+
+type phrase struct {
+	node     lb.NodeName
+	protocol string
+}
+
+// announcing says that a node announces a Service.
+func (r *reporter) announcing(node lb.NodeName, protocol string) reason.Reason {
+	p := phrase{node, protocol}
+	said, ok := r.phrases[p]
+	if !ok {
+		said = reason.New(reason.Announcing, "%s", status.AnnouncingText(node, protocol))
+		if r.phrases == nil {
+			r.phrases = map[phrase]reason.Reason{}
+		}
+		r.phrases[p] = said
+	}
+	return said
 }
 
 type badNews struct {
@@ -100,6 +121,7 @@ func see(state l2.State) seen {
 // the engine has ended.
 func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) {
 	reports := make([]status.ServiceReport, 0, len(p.snapshot.Services))
+	clear(r.phrases)
 	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
 		r.met = r.met || m.Settled()
@@ -110,11 +132,7 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 			r.alone = time.Now()
 		}
 		for i := range p.snapshot.Services {
-			rep := r.report(m, &p.plan, &p.snapshot.Services[i], s)
-			if !rep.Reason.Good() && !ofOwner(rep.Reason) && p.plan.CoveredByBGP(rep.Key) {
-				r.reportBGP(m, &p.plan, &rep, x)
-			}
-			reports = append(reports, rep)
+			reports = append(reports, r.reportOn(m, &p.plan, &p.snapshot.Services[i], s, x))
 		}
 	})
 	if !ok {
@@ -124,7 +142,22 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 	return reports, true
 }
 
-// report says who announces one Service, or why nobody does.
+// reportOn says who announces one Service, with whatever protocol, or why nobody
+// does.
+func (r *reporter) reportOn(m *ownership.Machine, plan *announce.Result, svc *lb.Service, s seen, x *routed) status.ServiceReport {
+	rep := status.ServiceReport{Key: svc.Key}
+	byBGP := plan.CoveredByBGP(svc.Key)
+	if _, grouped := plan.Group(svc.Key); grouped || !byBGP { // else it is no news that no L2Advertisement covers it
+		rep = r.report(m, plan, svc, s)
+		if rep.Reason.Good() || ofOwner(rep.Reason) || !byBGP {
+			return rep
+		}
+	}
+	r.reportBGP(m, plan, &rep, x)
+	return rep
+}
+
+// report says which node answers for one Service, or why none does.
 func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.Service, s seen) status.ServiceReport {
 	out := status.ServiceReport{Key: svc.Key}
 	var owner lb.NodeName
@@ -139,7 +172,10 @@ func (r *reporter) report(m *ownership.Machine, plan *announce.Result, svc *lb.S
 		out.Write, out.Deputy = turn(m, svc.Key)
 		return out
 	}
-	out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(owner, status.ProtocolL2)+uncovered(plan, svc))
+	out.Reason = r.announcing(owner, status.ProtocolL2)
+	if but := uncovered(plan, svc); but != "" {
+		out.Reason = reason.New(reason.Announcing, "%s%s", out.Reason.Text, but)
+	}
 	if owner != r.who.Node {
 		return out
 	}

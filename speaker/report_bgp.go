@@ -30,12 +30,13 @@ type routed struct {
 }
 
 func newRouted(r *router, services []*corev1.Service, advertisements []lb.BGPAdvertisement) routed {
-	out := routed{up: map[string]bool{}, byKey: map[lb.ServiceKey]*bgp.ServicePeers{}, conditions: map[lb.ServiceKey]lb.NodeName{}}
+	out := routed{up: map[string]bool{}}
 	if r == nil {
 		return out
 	}
 	out.wanted, out.states = r.state()
 	out.held = r.waiting()
+	out.byKey = make(map[lb.ServiceKey]*bgp.ServicePeers, len(out.wanted.Services))
 	for i := range out.states {
 		out.up[out.states[i].Peer] = out.states[i].State == bgp.Established
 	}
@@ -45,6 +46,7 @@ func newRouted(r *router, services []*corev1.Service, advertisements []lb.BGPAdv
 	if len(out.wanted.Sessions) == 0 && len(advertisements) == 0 {
 		return out // most clusters have only one of L2 and BGP
 	}
+	out.conditions = make(map[lb.ServiceKey]lb.NodeName, len(services))
 	for _, svc := range services {
 		if node, protocol := status.AnnouncedBy(svc); protocol == status.ProtocolBGP {
 			out.conditions[lb.ServiceKey{Namespace: svc.Namespace, Name: svc.Name}] = node
@@ -74,9 +76,9 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 		return
 	}
 	named := x.conditions[out.Key]
-	valid := named != "" && named != r.who.Node && slices.Contains(m.Live(), named)
+	valid := named != "" && named != r.who.Node && m.Lives(named)
 	if x.announces(out.Key) {
-		out.Reason = reason.New(reason.Announcing, "%s", status.AnnouncingText(r.who.Node, status.ProtocolBGP))
+		out.Reason = r.announcing(r.who.Node, status.ProtocolBGP)
 		out.Write, out.Patient = !valid, deputy > 0 && named != r.who.Node
 		return
 	}

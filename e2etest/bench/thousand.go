@@ -173,11 +173,11 @@ func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 		})
 		return took, err
 	}
-	if err := c.atRestFor(ctx, 3*time.Second); err != nil {
-		o.say("it does not come to rest: %v", err)
-	}
 	if err := wait(ctx, manyLimit, func(context.Context) error { _, err := ask(owned); return err }); err != nil {
 		return nil, err
+	}
+	if err := c.atRest(ctx); err != nil { // it has reported on all of them
+		o.say("it does not come to rest: %v", err)
 	}
 	sequence := make([]netip.Addr, 0, 2*arpRounds)
 	for i := range arpRounds {

@@ -163,16 +163,10 @@ func (m *Machine) LiveBefore(subject string) int {
 // Alone reports whether there should be other speakers, and none is heard.
 func (m *Machine) Alone() bool { return len(m.peers) > 0 && !m.othersAlive() }
 
-// Live lists the nodes whose speakers are heard, including this one, by name.
-func (m *Machine) Live() []lb.NodeName {
-	var out []lb.NodeName
-	for name, n := range m.nodes {
-		if n.alive {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
+// Lives reports whether the speaker of a node is heard, or is this one.
+func (m *Machine) Lives(name lb.NodeName) bool {
+	n, known := m.nodes[name]
+	return known && n.alive
 }
 
 func join(addresses []netip.Addr) string {

@@ -62,36 +62,17 @@ func BGPReports(who Speaker, services []*v1beta1.ServiceBGPStatus, sessions []*v
 // bgpStatuses keeps exactly one object for each Service that routers get routes
 // for, and none for the others.
 func bgpStatuses(who Speaker, have []*v1beta1.ServiceBGPStatus, announced []bgp.ServicePeers) []Write {
-	wanted := make(map[lb.ServiceKey]*v1beta1.ServiceBGPStatus)
-	for i := range announced {
-		if len(announced[i].Peers) > 0 {
-			wanted[announced[i].Service] = who.bgpStatus(&announced[i])
-		}
-	}
-	have = slices.Clone(have)
-	slices.SortFunc(have, func(a, b *v1beta1.ServiceBGPStatus) int { return strings.Compare(a.Name, b.Name) })
-	var out []Write
-	for _, h := range have {
-		key := lb.ServiceKey{Namespace: h.Labels[api.LabelServiceNamespace], Name: h.Labels[api.LabelServiceName]}
-		want, ok := wanted[key]
-		switch {
-		case h.Labels[api.LabelNode] != string(who.Node):
-			// Another node's: not ours to touch.
-		case !ok || !sameOwner(h.OwnerReferences, want.OwnerReferences):
-			out = append(out, Write{Object: h, Delete: true})
-		default:
-			delete(wanted, key)
-			if !sameBGPStatus(h.Status, want.Status) {
-				out = append(out, Write{Object: h, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": want.Status})})
-			}
-		}
-	}
-	for i := range announced {
-		if s, ok := wanted[announced[i].Service]; ok {
-			out = append(out, Write{Object: s, Create: true, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": s.Status})})
-		}
-	}
-	return out
+	return perService[*v1beta1.ServiceBGPStatus, bgp.ServicePeers]{
+		key: func(p *bgp.ServicePeers) (lb.ServiceKey, bool) { return p.Service, len(p.Peers) > 0 },
+		same: func(h *v1beta1.ServiceBGPStatus, p *bgp.ServicePeers) bool {
+			return h.Status.Node == string(who.Node) && h.Status.ServiceName == p.Service.Name &&
+				h.Status.ServiceNamespace == p.Service.Namespace && slices.Equal(h.Status.Peers, p.Peers)
+		},
+		make: func(p *bgp.ServicePeers) (*v1beta1.ServiceBGPStatus, any) {
+			s := who.bgpStatus(p)
+			return s, s.Status
+		},
+	}.writes(who, have, announced)
 }
 
 func (who Speaker) bgpStatus(p *bgp.ServicePeers) *v1beta1.ServiceBGPStatus {
@@ -110,17 +91,6 @@ func (who Speaker) bgpStatus(p *bgp.ServicePeers) *v1beta1.ServiceBGPStatus {
 			Node: string(who.Node), ServiceName: p.Service.Name, ServiceNamespace: p.Service.Namespace, Peers: p.Peers,
 		},
 	}
-}
-
-func (who Speaker) owners() []metav1.OwnerReference {
-	if who.Owner == nil {
-		return nil
-	}
-	return []metav1.OwnerReference{*who.Owner}
-}
-
-func sameBGPStatus(a, b v1beta1.ServiceBGPStatusStatus) bool {
-	return a.Node == b.Node && a.ServiceName == b.ServiceName && a.ServiceNamespace == b.ServiceNamespace && slices.Equal(a.Peers, b.Peers)
 }
 
 // bgpSessions keeps exactly one object for each wanted session.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -124,36 +123,17 @@ func announcementEvents(before *metav1.Condition, r reason.Reason) []Event {
 // l2Statuses keeps exactly one object for each Service that this node answers
 // for, and none for the others.
 func l2Statuses(who Speaker, have []*v1beta1.ServiceL2Status, reports []ServiceReport) []Write {
-	wanted := make(map[lb.ServiceKey]*v1beta1.ServiceL2Status)
-	for _, r := range reports {
-		if len(r.Interfaces) > 0 {
-			wanted[r.Key] = who.l2Status(r)
-		}
-	}
-	have = slices.Clone(have)
-	slices.SortFunc(have, func(a, b *v1beta1.ServiceL2Status) int { return strings.Compare(a.Name, b.Name) })
-	var out []Write
-	for _, h := range have {
-		key := lb.ServiceKey{Namespace: h.Labels[api.LabelServiceNamespace], Name: h.Labels[api.LabelServiceName]}
-		want, ok := wanted[key]
-		switch {
-		case h.Labels[api.LabelNode] != string(who.Node):
-			// Another node's: not ours to touch.
-		case !ok || !sameOwner(h.OwnerReferences, want.OwnerReferences):
-			out = append(out, Write{Object: h, Delete: true})
-		default:
-			delete(wanted, key)
-			if !sameL2Status(h.Status, want.Status) {
-				out = append(out, Write{Object: h, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": want.Status})})
-			}
-		}
-	}
-	for _, r := range reports {
-		if s, ok := wanted[r.Key]; ok {
-			out = append(out, Write{Object: s, Create: true, PatchType: types.MergePatchType, Patch: encode(map[string]any{"status": s.Status})})
-		}
-	}
-	return out
+	return perService[*v1beta1.ServiceL2Status, ServiceReport]{
+		key: func(r *ServiceReport) (lb.ServiceKey, bool) { return r.Key, len(r.Interfaces) > 0 },
+		same: func(h *v1beta1.ServiceL2Status, r *ServiceReport) bool {
+			return h.Status.Node == string(who.Node) && h.Status.ServiceName == r.Key.Name && h.Status.ServiceNamespace == r.Key.Namespace &&
+				slices.EqualFunc(h.Status.Interfaces, r.Interfaces, func(i v1beta1.InterfaceInfo, name string) bool { return i.Name == name })
+		},
+		make: func(r *ServiceReport) (*v1beta1.ServiceL2Status, any) {
+			s := who.l2Status(r)
+			return s, s.Status
+		},
+	}.writes(who, have, reports)
 }
 
 // Contact is what a speaker knows of its way to the others.
@@ -193,7 +173,7 @@ func SpeakerState(who Speaker, have []*v1beta1.ConfigurationState, problems []sn
 	return state(have, name, labels, want, now)
 }
 
-func (who Speaker) l2Status(r ServiceReport) *v1beta1.ServiceL2Status {
+func (who Speaker) l2Status(r *ServiceReport) *v1beta1.ServiceL2Status {
 	s := &v1beta1.ServiceL2Status{
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: api.GenerateNameL2Status,
@@ -203,6 +183,7 @@ func (who Speaker) l2Status(r ServiceReport) *v1beta1.ServiceL2Status {
 				api.LabelServiceName:      r.Key.Name,
 				api.LabelServiceNamespace: r.Key.Namespace,
 			},
+			OwnerReferences: who.owners(),
 		},
 		Status: v1beta1.ServiceL2StatusStatus{
 			Node:             string(who.Node),
@@ -210,21 +191,8 @@ func (who Speaker) l2Status(r ServiceReport) *v1beta1.ServiceL2Status {
 			ServiceNamespace: r.Key.Namespace,
 		},
 	}
-	if who.Owner != nil {
-		s.OwnerReferences = []metav1.OwnerReference{*who.Owner}
-	}
 	for _, name := range r.Interfaces {
 		s.Status.Interfaces = append(s.Status.Interfaces, v1beta1.InterfaceInfo{Name: name})
 	}
 	return s
-}
-
-// sameOwner compares by UID: a Pod of the same name may be another one.
-func sameOwner(a, b []metav1.OwnerReference) bool {
-	return slices.EqualFunc(a, b, func(x, y metav1.OwnerReference) bool { return x.UID == y.UID })
-}
-
-func sameL2Status(a, b v1beta1.ServiceL2StatusStatus) bool {
-	return a.Node == b.Node && a.ServiceName == b.ServiceName && a.ServiceNamespace == b.ServiceNamespace &&
-		slices.Equal(a.Interfaces, b.Interfaces)
 }

@@ -157,6 +157,8 @@ func TestSpeakerL2Status(t *testing.T) {
 			names{Create: []string{"web"}, Delete: []string{"a"}}},
 		{"one too many", []*v1beta1.ServiceL2Status{l2Status("b", "node1", "web", "pod-1", "eth0"), l2Status("a", "node1", "web", "pod-1", "eth0")},
 			[]string{"eth0"}, names{Delete: []string{"b"}}},
+		{"one too many, in another order", []*v1beta1.ServiceL2Status{l2Status("a", "node1", "web", "pod-1", "eth0"), l2Status("b", "node1", "web", "pod-1", "eth0")},
+			[]string{"eth0"}, names{Delete: []string{"b"}}},
 		{"of a Service that is gone", []*v1beta1.ServiceL2Status{l2Status("a", "node1", "old", "pod-1", "eth0")}, nil, names{Delete: []string{"a"}}},
 		{"of another node", []*v1beta1.ServiceL2Status{l2Status("a", "node2", "web", "pod-1", "eth0")}, nil, names{}},
 	}
