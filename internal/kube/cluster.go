@@ -45,6 +45,11 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// eventsKnown is how many events are kept in memory to count those that are sent
+// again. client-go would keep 4,096, about a kilobyte each: in a burst every
+// Service has one, and hardly any is ever repeated.
+const eventsKnown = 256
+
 // Cluster is the connection of a program to its cluster.
 type Cluster struct {
 	namespace   string
@@ -77,7 +82,7 @@ func New(o Options) (*Cluster, error) {
 	}
 	caches.definitions = conns.definition
 	caches.quiet = o.QuietWrites
-	b := record.NewBroadcaster()
+	b := record.NewBroadcaster(record.WithCorrelatorOptions(record.CorrelatorOptions{LRUCacheSize: eventsKnown}))
 	return &Cluster{
 		namespace:   o.Namespace,
 		log:         o.Logger,

@@ -65,12 +65,12 @@ func SpeakerKinds(node string, speakers labels.Selector) []Kind {
 	pods := kindOf(corev1.SchemeGroupVersion.WithKind("Pod"), "pods", stripPod,
 		func(o *snapshot.Objects) *[]*corev1.Pod { return &o.SpeakerPods })
 	pods.own, pods.labels = true, speakers
-	l2 := configKind("ServiceL2Status", "servicel2statuses",
+	l2 := kindOf(v1beta1.GroupVersion.WithKind("ServiceL2Status"), "servicel2statuses", stripL2Status,
 		func(o *snapshot.Objects) *[]*v1beta1.ServiceL2Status { return &o.L2Statuses })
-	l2.labels = ofNode
-	bgp := configKind("ServiceBGPStatus", "servicebgpstatuses",
+	l2.own, l2.labels = true, ofNode
+	bgp := kindOf(v1beta1.GroupVersion.WithKind("ServiceBGPStatus"), "servicebgpstatuses", stripBGPStatus,
 		func(o *snapshot.Objects) *[]*v1beta1.ServiceBGPStatus { return &o.BGPStatuses })
-	bgp.labels = ofNode
+	bgp.own, bgp.labels = true, ofNode
 	sessions := configKind("BGPSession", "bgpsessions",
 		func(o *snapshot.Objects) *[]*v1alpha1.BGPSession { return &o.BGPSessions })
 	sessions.gvk, sessions.labels = v1alpha1.GroupVersion.WithKind("BGPSession"), ofNode

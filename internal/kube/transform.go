@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1beta1"
 )
 
 // The functions of this file run on every object on its way into a cache.
@@ -54,12 +55,11 @@ func stripService(s *corev1.Service, condition string) {
 			s.Annotations[shared(k)] = v
 		}
 	}
-	spec := &s.Spec
+	spec, selector := &s.Spec, s.Spec.Selector
 	s.Spec = corev1.ServiceSpec{
 		Type:                  spec.Type,
 		ClusterIP:             spec.ClusterIP,
 		ClusterIPs:            spec.ClusterIPs,
-		Selector:              spec.Selector,
 		IPFamilies:            spec.IPFamilies,
 		IPFamilyPolicy:        spec.IPFamilyPolicy,
 		ExternalTrafficPolicy: spec.ExternalTrafficPolicy,
@@ -68,6 +68,9 @@ func stripService(s *corev1.Service, condition string) {
 		HealthCheckNodePort:   spec.HealthCheckNodePort,
 		Ports:                 spec.Ports,
 	}
+	if spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		s.Spec.Selector = selector // only then it says who may share an address
+	}
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
 		*p = corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}
@@ -75,15 +78,52 @@ func stripService(s *corev1.Service, condition string) {
 	var keep []metav1.Condition
 	for _, c := range s.Status.Conditions {
 		if c.Type == condition {
-			keep = append(keep, c)
+			c.Type, c.Status, c.Reason, c.Message = shared(c.Type), shared(c.Status), shared(c.Reason), shared(c.Message)
+			keep = []metav1.Condition{c} // there is one of each type
 		}
 	}
 	s.Status.Conditions = keep
 }
 
+// stripReport is for the objects of which there is one for each Service: what
+// many have in common takes memory once.
+func stripReport(m *metav1.ObjectMeta, t *metav1.TypeMeta) {
+	m.ManagedFields, m.Annotations = nil, nil
+	t.Kind, t.APIVersion = shared(t.Kind), shared(t.APIVersion)
+	m.Namespace, m.GenerateName = shared(m.Namespace), shared(m.GenerateName)
+	set := make(map[string]string, len(m.Labels))
+	for k, v := range m.Labels { // into another map
+		if k != api.LabelServiceName {
+			v = shared(v)
+		}
+		set[shared(k)] = v
+	}
+	m.Labels = set
+	for i := range m.OwnerReferences {
+		o := &m.OwnerReferences[i]
+		o.APIVersion, o.Kind, o.Name, o.UID = shared(o.APIVersion), shared(o.Kind), shared(o.Name), shared(o.UID)
+	}
+}
+
+func stripL2Status(s *v1beta1.ServiceL2Status) {
+	stripReport(&s.ObjectMeta, &s.TypeMeta)
+	s.Status.Node, s.Status.ServiceNamespace = shared(s.Status.Node), shared(s.Status.ServiceNamespace)
+	for i := range s.Status.Interfaces {
+		s.Status.Interfaces[i].Name = shared(s.Status.Interfaces[i].Name)
+	}
+}
+
+func stripBGPStatus(s *v1beta1.ServiceBGPStatus) {
+	stripReport(&s.ObjectMeta, &s.TypeMeta)
+	s.Status.Node, s.Status.ServiceNamespace = shared(s.Status.Node), shared(s.Status.ServiceNamespace)
+	for i := range s.Status.Peers {
+		s.Status.Peers[i] = shared(s.Status.Peers[i])
+	}
+}
+
 // shared returns the same string, in memory that all equal ones share: ten
 // thousand Services have the same annotations, and name the same pool.
-func shared(s string) string { return unique.Make(s).Value() }
+func shared[S ~string](s S) S { return unique.Make(s).Value() }
 
 func stripEndpointSlice(s *discoveryv1.EndpointSlice) {
 	service := s.Labels[discoveryv1.LabelServiceName]

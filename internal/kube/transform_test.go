@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/api/v1beta1"
 )
 
 // noisy is the metadata that real objects have.
@@ -40,8 +41,8 @@ func TestStripService(t *testing.T) {
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: &policy,
-			HealthCheckNodePort: 30001,
-			Selector:            map[string]string{"app": "web"}, SessionAffinity: corev1.ServiceAffinityClientIP,
+			HealthCheckNodePort: 30001, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+			Selector: map[string]string{"app": "web"}, SessionAffinity: corev1.ServiceAffinityClientIP,
 			Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, NodePort: 30080}},
 		},
 		Status: corev1.ServiceStatus{
@@ -54,7 +55,7 @@ func TestStripService(t *testing.T) {
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: &policy,
-			Selector: map[string]string{"app": "web"}, HealthCheckNodePort: 30001,
+			Selector: map[string]string{"app": "web"}, HealthCheckNodePort: 30001, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
 			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
 		},
 		Status: corev1.ServiceStatus{
@@ -65,6 +66,48 @@ func TestStripService(t *testing.T) {
 	stripService(svc, api.ConditionAllocated)
 	if diff := cmp.Diff(want, svc); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	// Without the policy Local nobody asks for the selector.
+	svc.Spec.ExternalTrafficPolicy, want.Spec.ExternalTrafficPolicy = "", ""
+	want.Spec.Selector = nil
+	stripService(svc, api.ConditionAllocated)
+	if diff := cmp.Diff(want, svc); diff != "" {
+		t.Errorf("policy Cluster (-want +got):\n%s", diff)
+	}
+}
+
+// TestStripReports: what a speaker compares is kept.
+func TestStripReports(t *testing.T) {
+	t.Parallel()
+	kind := metav1.TypeMeta{Kind: "K", APIVersion: "metallb.io/v1beta1"}
+	meta := func() metav1.ObjectMeta {
+		m := noisy(map[string]string{"a": "b"})
+		m.GenerateName = "x-"
+		m.Labels = map[string]string{api.LabelNode: "n1", api.LabelServiceName: "web", api.LabelServiceNamespace: "shop"}
+		m.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "speaker", UID: "p"}}
+		return m
+	}
+	wantMeta := meta()
+	wantMeta.ManagedFields, wantMeta.Annotations = nil, nil
+
+	l2 := &v1beta1.ServiceL2Status{TypeMeta: kind, ObjectMeta: meta(), Status: v1beta1.ServiceL2StatusStatus{
+		Node: "n1", ServiceName: "web", ServiceNamespace: "shop", Interfaces: []v1beta1.InterfaceInfo{{Name: "eth0"}, {Name: "eth1"}},
+	}}
+	wantL2 := l2.DeepCopy()
+	wantL2.ObjectMeta = wantMeta
+	stripL2Status(l2)
+	if diff := cmp.Diff(wantL2, l2); diff != "" {
+		t.Errorf("ServiceL2Status (-want +got):\n%s", diff)
+	}
+	bgp := &v1beta1.ServiceBGPStatus{TypeMeta: kind, ObjectMeta: meta(), Status: v1beta1.ServiceBGPStatusStatus{
+		Node: "n1", ServiceName: "web", ServiceNamespace: "shop", Peers: []string{"a", "b"},
+	}}
+	wantBGP := bgp.DeepCopy()
+	wantBGP.ObjectMeta = wantMeta
+	stripBGPStatus(bgp)
+	if diff := cmp.Diff(wantBGP, bgp); diff != "" {
+		t.Errorf("ServiceBGPStatus (-want +got):\n%s", diff)
 	}
 }
 
