@@ -32,6 +32,9 @@ func (s *speaker) clean(ctx context.Context) (time.Duration, error) {
 		var failed error
 		back := false
 		for _, kind := range []snapshot.Object{&v1beta1.ServiceL2Status{}, &v1beta1.ServiceBGPStatus{}, &v1alpha1.BGPSession{}} {
+			if !s.knows() {
+				return 0, errors.Join(errs...) // it may live; regain says when to go on
+			}
 			if back = !s.engine.isDead(node); back {
 				break // what it reports is true
 			}

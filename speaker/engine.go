@@ -56,6 +56,7 @@ type engine struct {
 	rounds    map[netip.Addr]uint64 // which announcement to make, if not the first
 	round     uint64
 	settled   bool      // of the machine, when it was last asked
+	contact   contact   // with the other speakers
 	unproven  int       // of answering
 	looked    time.Time // for proof, last
 	wanted    l2.Wanted
@@ -162,6 +163,9 @@ func (e *engine) run(ctx context.Context) error {
 		}
 		e.giveGroups(time.Now(), false)
 		e.apply()
+		if e.contact.next(e.machine) {
+			e.changed()
+		}
 		e.responder.Lease(time.Now().Add(ownership.DefaultFreezeLimit))
 		timer.Reset(e.pause())
 	}

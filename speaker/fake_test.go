@@ -33,6 +33,8 @@ type fakeMessenger struct {
 	events  chan gossip.Event
 
 	cut   bool   // guarded by network.mu
+	apart bool   // the same; see fakeNetwork.part
+	parts int    // the same: how often that changed
 	state []byte // guarded by network.mu
 }
 
@@ -72,6 +74,46 @@ func (n *fakeNetwork) remove(node lb.NodeName, left bool) {
 	}
 }
 
+// part takes the cable out of a node: it and the others find out by themselves.
+func (n *fakeNetwork) part(node lb.NodeName) { n.setApart(node, true, fakeDetection) }
+
+// rejoin puts it back. They meet again after a time.
+func (n *fakeNetwork) rejoin(node lb.NodeName, after time.Duration) { n.setApart(node, false, after) }
+
+func (n *fakeNetwork) setApart(node lb.NodeName, apart bool, after time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.IndexFunc(n.members, func(m *fakeMessenger) bool { return m.node == node && !m.cut })
+	a := n.members[i]
+	a.apart = apart
+	a.parts++
+	parts := a.parts
+	for _, b := range n.members {
+		if b == a || b.cut {
+			continue
+		}
+		time.AfterFunc(after, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if a.parts != parts || a.cut || b.cut {
+				return // something else has happened meanwhile
+			}
+			for _, p := range [][2]*fakeMessenger{{a, b}, {b, a}} {
+				if apart {
+					p[0].events <- gossip.Event{Kind: gossip.MemberDown, Node: p[1].node}
+					continue
+				}
+				p[0].events <- gossip.Event{Kind: gossip.MemberUp, Node: p[1].node}
+				p[0].events <- gossip.Event{Kind: gossip.FullState, Data: slices.Clone(p[1].state)}
+			}
+		})
+		after += fakeMeeting
+	}
+}
+
+// fakeMeeting is how long after another the others meet a node that is back.
+const fakeMeeting = 100 * time.Millisecond
+
 func (m *fakeMessenger) Set(w gossip.Wanted) {
 	m.network.mu.Lock()
 	defer m.network.mu.Unlock()
@@ -84,7 +126,7 @@ func (m *fakeMessenger) SendTo(to lb.NodeName, msg []byte) {
 	m.network.mu.Lock()
 	defer m.network.mu.Unlock()
 	for _, o := range m.network.members {
-		if o != m && !o.cut && !m.cut && (to == "" || to == o.node) {
+		if o != m && !o.cut && !m.cut && !o.apart && !m.apart && (to == "" || to == o.node) {
 			time.AfterFunc(fakeDelay, func() { o.events <- gossip.Event{Kind: gossip.Message, Node: m.node, Data: slices.Clone(msg)} })
 		}
 	}

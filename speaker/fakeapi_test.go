@@ -150,6 +150,11 @@ type fakeClient struct {
 	api  *fakeAPI
 	node string
 	dead chan struct{} // closed when the speaker has died, with its connections
+	// apart is closed when the way to the server is open again; nil: it is.
+	// Guarded by api.mu.
+	apart chan struct{}
+	// late is closed when the watches of endpoints go on, too.
+	late chan struct{}
 }
 
 func newFakeClient(api *fakeAPI, node string) *fakeClient {
@@ -174,8 +179,15 @@ func (c *fakeClient) RoundTrip(r *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(r.Body)
 		_ = r.Body.Close()
 	}
+	c.pass(r.Context().Done(), "")
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	if c.isDead() {
 		return nil, errFakeGone
+	}
+	if r.URL.Path == "/version" {
+		return respond(r, http.StatusOK, fakeObject{}), nil
 	}
 	q := fakeQuery(r)
 	if q.resource == "events" {
@@ -185,7 +197,11 @@ func (c *fakeClient) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.URL.Query().Get("watch") != "" {
 			return c.watch(r, q), nil
 		}
-		return respond(r, http.StatusOK, c.api.list(q)), nil
+		list := c.api.list(q)
+		if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+			list["kind"], list["apiVersion"] = "PartialObjectMetadataList", "meta.k8s.io/v1"
+		}
+		return respond(r, http.StatusOK, list), nil
 	}
 	before, after := c.api.misfortune(r.Method)
 	if c.api.isStuck(c.node, r.Method, q) {

@@ -83,6 +83,7 @@ func (w *fakeWatch) run(r *http.Request) error {
 			}
 			continue
 		}
+		w.client.pass(w.done, w.q.resource)
 		time.Sleep(lag)
 		if end || w.client.isDead() {
 			return nil

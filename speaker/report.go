@@ -62,6 +62,9 @@ type reporter struct {
 	watcher responder
 	links   linkSource
 	metrics *telemetry.Metrics
+	// trusted reports whether what this speaker believes of others counts; see
+	// apart.go. The engine's goroutine asks.
+	trusted func() bool
 
 	// The rest belongs to the goroutine of the report loop.
 	bad  map[lb.ServiceKey]badNews
@@ -71,6 +74,7 @@ type reporter struct {
 	// for them long enough.
 	alone time.Time
 	met   bool
+	mute  bool // not trusted
 	// phrases are the good news of one report, which most Services share.
 	phrases map[phrase]reason.Reason
 }
@@ -124,7 +128,7 @@ func (r *reporter) gather(p *planned, x *routed) ([]status.ServiceReport, bool) 
 	clear(r.phrases)
 	s := see(r.watcher.State()) // what the engine changes meanwhile leads to another report
 	ok := r.engine.query(func(m *ownership.Machine) {
-		r.met = r.met || m.Settled()
+		r.met, r.mute = r.met || m.Settled(), !r.trusted()
 		switch {
 		case !m.Alone():
 			r.alone = time.Time{}
@@ -311,12 +315,8 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 	if !ok {
 		return nil, 0, false
 	}
-	again := r.wait(reports, now)
 	r.measure(reports, &x)
-	writes, calmed := r.calm.filter(status.SpeakerReports(r.who, objs, reports, now), reports, now)
-	if calmed > 0 && (again == 0 || calmed < again) {
-		again = calmed
-	}
+	writes, again := r.onServices(objs, reports, now)
 	writes = append(writes, r.bgpWrites(objs, &x)...)
 	contact, look := r.contact(now)
 	if look > 0 && (again == 0 || look < again) {
@@ -326,6 +326,20 @@ func (r *reporter) sync(p *planned, objs snapshot.Objects, now time.Time) ([]sta
 		writes = append(writes, w)
 	}
 	return writes, again, true
+}
+
+// onServices is what to write on Services, and when to look again.
+func (r *reporter) onServices(objs snapshot.Objects, reports []status.ServiceReport, now time.Time) ([]status.Write, time.Duration) {
+	if r.mute {
+		r.bad = nil // what was bad news then has to last from now on
+		return nil, 0
+	}
+	again := r.wait(reports, now)
+	writes, calmed := r.calm.filter(status.SpeakerReports(r.who, objs, reports, now), reports, now)
+	if calmed > 0 && (again == 0 || calmed < again) {
+		again = calmed
+	}
+	return writes, again
 }
 
 // alonePatience is how long a speaker must hear nobody before it says so: when it

@@ -230,7 +230,7 @@ func (w *world) lastWrites() string {
 func (w *world) step(r *rand.Rand) string {
 	pick := func() lb.NodeName { return w.names[r.IntN(len(w.names))] }
 	n := pick()
-	switch r.IntN(10) {
+	switch r.IntN(11) {
 	case 0, 1:
 		var nodes []lb.NodeName
 		if r.IntN(2) > 0 {
@@ -263,6 +263,17 @@ func (w *world) step(r *rand.Rand) string {
 	case 8:
 		w.doubt(n, pick(), time.Duration(r.Int64N(int64(5*time.Second))))
 		return "doubt"
+	case 9:
+		if w.alive[n] == nil {
+			return ""
+		}
+		w.apart(n, w.link[n] && r.IntN(2) > 0, func() {
+			time.Sleep(time.Duration(r.Int64N(int64(4*time.Second)) >> r.IntN(4)))
+			if r.IntN(2) > 0 {
+				w.setEndpoints(w.names[r.IntN(len(w.names))])
+			}
+		}, time.Duration(r.Int64N(int64(time.Second))), time.Duration(r.Int64N(int64(3*time.Second))))
+		return "apart " + string(n)
 	default:
 		w.api.edit("services/default/web", func(o fakeObject) {
 			metaOf(o)["labels"] = fakeObject{"count": time.Now().Format("150405.000")}

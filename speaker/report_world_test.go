@@ -273,8 +273,8 @@ func (w *world) doubt(who, whom lb.NodeName, d time.Duration) {
 	time.AfterFunc(d, func() {
 		w.network.mu.Lock()
 		defer w.network.mu.Unlock()
-		if a.messages.cut || b.messages.cut {
-			return
+		if a.messages.cut || b.messages.cut || a.messages.apart || b.messages.apart {
+			return // kill and rejoin see to it
 		}
 		a.messages.events <- gossip.Event{Kind: gossip.MemberUp, Node: whom}
 		a.messages.events <- gossip.Event{Kind: gossip.FullState, Data: slices.Clone(b.messages.state)}

@@ -79,12 +79,16 @@ type speaker struct {
 	metrics    *telemetry.Metrics
 	page       telemetry.PlanPage
 
-	planLoop, reportLoop, cleanLoop *kube.Loop
-	reporter                        *reporter
-	writer                          *kube.Writer
-	tidy                            kube.Tidy
-	planned                         atomic.Pointer[planned]
-	last                            snapshot.Last // of the plan loop; speed only
+	planLoop, reportLoop, cleanLoop, regainLoop *kube.Loop
+	reporter                                    *reporter
+	writer                                      *kube.Writer
+	tidy                                        kube.Tidy
+	planned                                     atomic.Pointer[planned]
+	last                                        snapshot.Last // of the plan loop; speed only
+	// regained is the number of the last loss of contact whose consequences this
+	// speaker knows; see apart.go.
+	regained  atomic.Uint64
+	returning returning // belongs to regainLoop
 }
 
 // Run works until ctx ends, then hands everything over to the other speakers
@@ -116,6 +120,10 @@ func (s *speaker) watch(cfg *rest.Config) error {
 	})
 
 	s.cleanLoop = kube.NewLoop(kube.LoopOptions{Sync: s.clean, Interval: reportInterval, Logger: s.log.With(telemetry.KeyComponent, "clean")})
+
+	s.regainLoop = kube.NewLoop(kube.LoopOptions{
+		Sync: s.regain, Interval: backStep, RetryMax: backRetryMax, Logger: s.log.With(telemetry.KeyComponent, "contact"),
+	})
 
 	speakers, err := labels.Parse(s.opts.GossipLabels)
 	if err != nil {
@@ -195,7 +203,7 @@ func (s *speaker) assemble(d devices) {
 	s.reporter = &reporter{
 		router: s.router,
 		who:    status.Speaker{Node: s.self, Namespace: s.opts.Namespace},
-		engine: s.engine, watcher: d.answers, links: d.network, metrics: s.metrics,
+		engine: s.engine, watcher: d.answers, links: d.network, metrics: s.metrics, trusted: s.trusted,
 	}
 	s.writer = s.cluster.NewReportWriter(s.metrics.Client, s.log.With(telemetry.KeyComponent, "report"))
 	s.page.HostOnly = true
@@ -209,6 +217,7 @@ func (s *speaker) assemble(d devices) {
 		func(ctx context.Context) error { return s.watchResponder(ctx, d.answers) },
 		s.runReports,
 		s.cleanLoop.Run,
+		s.regainLoop.Run,
 	}
 }
 
@@ -294,6 +303,7 @@ func (s *speaker) decide(objs snapshot.Objects) {
 func (s *speaker) membersChanged() {
 	s.reportLoop.Poke()
 	s.cleanLoop.Poke()
+	s.regainLoop.Poke()
 }
 
 // readSecret reads a Secret of Herald's own namespace.

@@ -258,3 +258,28 @@ func TestListPresent(t *testing.T) {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
+
+// TestReach: any answer of the API server shows that it is there, and none that it
+// is not.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	for status, answer := range map[int]string{
+		http.StatusOK:        `{"major":"1"}`,
+		http.StatusForbidden: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`,
+	} {
+		client, w := testClient(t, status, answer)
+		c := &Cluster{connections: client.connections}
+		if err := c.Reach(t.Context()); err != nil || len(w.requests) != 1 || !strings.HasPrefix(w.requests[0], "GET /version ") {
+			t.Errorf("status %d: error %v, requests %q", status, err, w.requests)
+		}
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	conns, err := newConnections(&rest.Config{Host: gone.URL}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Cluster{connections: conns}).Reach(t.Context()); err == nil {
+		t.Error("reached a server that is gone")
+	}
+}

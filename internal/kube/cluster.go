@@ -4,11 +4,14 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
@@ -114,6 +117,25 @@ func (c *Cluster) Synced() error { return c.caches.synced() }
 // Read returns one complete reading of the caches, or *NotSyncedError. The
 // objects are shared: they must not be changed.
 func (c *Cluster) Read(context.Context) (snapshot.Objects, error) { return c.caches.read() }
+
+// Reach returns nil if the API server answers, whatever it answers.
+func (c *Cluster) Reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	core, err := c.connections.to(corev1.SchemeGroupVersion)
+	if err != nil {
+		return err
+	}
+	err = core.Get().AbsPath("/version").Do(ctx).Error()
+	var answer apierrors.APIStatus
+	if err != nil && !errors.As(err, &answer) {
+		return fmt.Errorf("reach the API server: %w", err)
+	}
+	return nil
+}
+
+// reachLimit bounds one attempt.
+const reachLimit = 2 * time.Second
 
 // Client talks to the API server directly; its reads are not cached.
 func (c *Cluster) Client() *Client { return c.client }
