@@ -289,10 +289,12 @@ func TestReportBGPHeld(t *testing.T) {
 	m := ownership.New(ownership.Config{Self: "n1"})
 	p := announce.Plan(s, "n1")
 	key := s.Services[0].Key
-	x := routed{up: map[string]bool{"plain": true}, held: map[lb.ServiceKey]uint16{key: 30000}}
-	out := status.ServiceReport{Key: key}
-	(&reporter{who: status.Speaker{Node: "n1"}}).reportBGP(m, &p, &out, &x)
-	if out.Reason.Code != reason.ProxyNotReady || !out.Write || !strings.Contains(out.Reason.Text, "30000") {
-		t.Errorf("report %+v, want %s", out, reason.ProxyNotReady)
+	for port, words := range map[uint16]string{30000: "at port 30000", 0: "--bgp-announce-delay"} {
+		x := routed{up: map[string]bool{"plain": true}, held: map[lb.ServiceKey]uint16{key: port}}
+		out := status.ServiceReport{Key: key}
+		(&reporter{who: status.Speaker{Node: "n1"}}).reportBGP(m, &p, &out, &x)
+		if out.Reason.Code != reason.ProxyNotReady || !out.Write || !strings.Contains(out.Reason.Text, words) {
+			t.Errorf("report %+v, want %s with %q", out, reason.ProxyNotReady, words)
+		}
 	}
 }

@@ -25,6 +25,11 @@ import (
 // write per Service.
 const patience = 2 * time.Second
 
+// courtesy is how long one of several nodes that announce a Service leaves it to
+// the first of them to say so. It is less than patience, so that good news comes
+// before bad news of who does not know it.
+const courtesy = patience / 2
+
 // When nobody announces a Service, one speaker says so: the first one alive, as
 // gossip has it. That it is heard does not mean that it can write: its
 // connection to the API server may be stuck, its plan late. So the next ones in
@@ -99,8 +104,9 @@ func (r *reporter) announcing(node lb.NodeName, protocol string) reason.Reason {
 }
 
 type badNews struct {
-	code  reason.Code
-	since time.Time
+	code   reason.Code
+	unsure bool
+	since  time.Time
 }
 
 // seen is what the responder says, by address.
@@ -289,11 +295,15 @@ func (r *reporter) wait(reports []status.ServiceReport, now time.Time) time.Dura
 			continue
 		}
 		news, known := r.bad[rep.Key]
-		if !known || news.code != rep.Reason.Code {
-			news = badNews{code: rep.Reason.Code, since: now}
+		if !known || news.code != rep.Reason.Code || news.unsure != rep.Unsure {
+			news = badNews{code: rep.Reason.Code, unsure: rep.Unsure, since: now}
 		}
 		still[rep.Key] = news
-		if left := patience + time.Duration(rep.Deputy)*deputyWait - now.Sub(news.since); left > 0 {
+		hold := patience + rep.Extra
+		if rep.Reason.Good() {
+			hold = courtesy
+		}
+		if left := hold + time.Duration(rep.Deputy)*deputyWait - now.Sub(news.since); left > 0 {
 			rep.Write = false
 			if rep.Deputy > 0 {
 				left = max(left, deputyLook)

@@ -67,7 +67,9 @@ func (x *routed) announces(key lb.ServiceKey) bool {
 // Any number of nodes announce it, and none knows of the others' sessions. So
 // whoever announces and finds the condition saying otherwise corrects it: the
 // first in hash order at once, the others when it has not done so for a while.
-// Whoever is named there and announces no longer says so.
+// Whoever is named there and announces no longer says that, and no more: others
+// may announce the Service. Only if none of them says so for a while does it
+// become a failure.
 func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *status.ServiceReport, x *routed) {
 	write, deputy := turn(m, out.Key)
 	out.Write, out.Deputy = false, 0
@@ -82,18 +84,33 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 		out.Write, out.Patient = !valid, deputy > 0 && named != r.who.Node
 		return
 	}
-	out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
-	if port, ok := x.held[out.Key]; ok {
-		out.Reason = reason.New(reason.ProxyNotReady, "node %q does not announce the Service yet: kube-proxy there does not say at port %d that it serves it", r.who.Node, port)
-	}
-	if plan.ExplainBGP(out.Key, r.who.Node).Code != "" {
-		out.Reason = reason.New(reason.NoSession, "nodes may announce the Service with BGP, but none of them says that a router has it; see BGPSession objects")
-	}
+	r.notRouted(plan, out, x)
 	switch {
+	case named == r.who.Node && plan.AnyBGP(out.Key, func(n lb.NodeName) bool { return n != r.who.Node && m.Lives(n) }):
+		out.Reason = reason.New(reason.NoSession, "node %q has no session with a router for it any more, and no other node has said yet that it announces it", r.who.Node)
+		out.Write, out.Unsure = true, true
 	case named == r.who.Node:
 		out.Write = true
 	case !valid:
 		out.Write, out.Deputy = write, deputy
+	}
+}
+
+// notRouted says why no router has routes of a Service from this node.
+func (r *reporter) notRouted(plan *announce.Result, out *status.ServiceReport, x *routed) {
+	port, held := x.held[out.Key]
+	if plan.Local(out.Key) {
+		out.Extra = bgp.SilenceLimit // others may wait for their kube-proxy, and only they know
+	}
+	switch {
+	case plan.ExplainBGP(out.Key, r.who.Node).Code != "":
+		out.Reason = reason.New(reason.NoSession, "nodes may announce the Service with BGP, but none of them says that a router has it; see BGPSession objects")
+	case held && port != 0:
+		out.Reason = reason.New(reason.ProxyNotReady, "node %q does not announce the Service yet: kube-proxy there does not say at port %d that it serves it", r.who.Node, port)
+	case held:
+		out.Reason = reason.New(reason.ProxyNotReady, "node %q does not announce the Service yet: new routes wait for kube-proxy, as long as --bgp-announce-delay says", r.who.Node)
+	default:
+		out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
 	}
 }
 

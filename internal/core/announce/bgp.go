@@ -145,6 +145,21 @@ func (r *Result) CoveredByBGP(key lb.ServiceKey) bool {
 	return slices.ContainsFunc(svc.Assigned, func(ip netip.Addr) bool { return len(r.bgpAdsFor(svc, ip, nil)) > 0 })
 }
 
+// Local reports whether the Service has externalTrafficPolicy Local.
+func (r *Result) Local(key lb.ServiceKey) bool {
+	i, ok := r.byKey[key]
+	return ok && r.snapshot.Services[i].Local
+}
+
+// AnyBGP reports whether one of the nodes that ok picks may announce the Service
+// with BGP.
+func (r *Result) AnyBGP(key lb.ServiceKey, ok func(lb.NodeName) bool) bool {
+	i, known := r.byKey[key]
+	return known && slices.ContainsFunc(r.snapshot.Nodes, func(n lb.Node) bool {
+		return ok(n.Name) && r.explainBGP(i, &n).Code == ""
+	})
+}
+
 // ExplainBGP says why a node does not announce a Service with BGP. The zero
 // Reason means that it does, as far as the API server knows.
 func (r *Result) ExplainBGP(key lb.ServiceKey, name lb.NodeName) reason.Reason {

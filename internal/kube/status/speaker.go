@@ -42,6 +42,12 @@ type ServiceReport struct {
 	// Patient is set when another speaker is likely to write the same: it is
 	// given time to do so.
 	Patient bool
+	// Unsure is set when others may know better: the condition becomes Unknown,
+	// and there is no event.
+	Unsure bool
+	// Extra is how much longer than others it has to stay true before it is
+	// written.
+	Extra time.Duration
 	// Addresses that this node answers for, and Interfaces on which it does;
 	// empty: it does not.
 	Addresses  []netip.Addr
@@ -77,7 +83,11 @@ func SpeakerReports(who Speaker, objs snapshot.Objects, reports []ServiceReport,
 func announced(svc *corev1.Service, report *ServiceReport, now time.Time) (Write, bool) {
 	r := report.Reason
 	have := find(svc.Status.Conditions, api.ConditionAnnounced)
-	if report.Deputy > 0 && have != nil && have.Status == conditionStatus(r.Good()) && have.Reason == string(r.Code) {
+	wanted := conditionStatus(r.Good())
+	if report.Unsure {
+		wanted = metav1.ConditionUnknown
+	}
+	if report.Deputy > 0 && have != nil && have.Status == wanted && have.Reason == string(r.Code) {
 		return Write{}, false
 	}
 	if have == nil && r.Code == reason.NoAddress {
@@ -85,7 +95,7 @@ func announced(svc *corev1.Service, report *ServiceReport, now time.Time) (Write
 	}
 	cond, differs := condition(svc.Status.Conditions, metav1.Condition{
 		Type:               api.ConditionAnnounced,
-		Status:             conditionStatus(r.Good()),
+		Status:             wanted,
 		ObservedGeneration: svc.Generation,
 		Reason:             string(r.Code),
 		Message:            r.Text,
@@ -98,6 +108,9 @@ func announced(svc *corev1.Service, report *ServiceReport, now time.Time) (Write
 		Status:   map[string]any{"conditions": []metav1.Condition{cond}},
 	}
 	w := Write{Object: svc, PatchType: types.StrategicMergePatchType, Patch: encode(p)}
+	if report.Unsure {
+		return w, true
+	}
 	if have == nil || have.Reason != cond.Reason || have.Message != cond.Message {
 		w.Events = announcementEvents(have, r)
 	}
@@ -112,7 +125,7 @@ func announcementEvents(before *metav1.Condition, r reason.Reason) []Event {
 		return []Event{{corev1.EventTypeNormal, api.EventNodeAssigned, r.Text}}
 	}
 	announced := before != nil && before.Status == metav1.ConditionTrue
-	sameCause := before != nil && before.Reason == string(r.Code)
+	sameCause := before != nil && before.Reason == string(r.Code) && before.Status != metav1.ConditionUnknown
 	ordinary := r.Code == reason.NoEndpoints || r.Code == reason.NoAddress
 	if sameCause || (ordinary && !announced) {
 		return nil

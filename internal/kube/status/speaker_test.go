@@ -50,6 +50,7 @@ func TestSpeakerCondition(t *testing.T) {
 	t.Parallel()
 	noEndpoints := reason.New(reason.NoEndpoints, "no endpoint serves")
 	noAdvertisement := reason.New(reason.NoAdvertisement, "nothing covers pool %q", "a")
+	noSession := reason.New(reason.NoSession, "node1 has no session")
 	tests := []struct {
 		name   string
 		have   []metav1.Condition
@@ -66,6 +67,12 @@ func TestSpeakerCondition(t *testing.T) {
 		{"the owner changed, the status did not", []metav1.Condition{announced("True", announcing("node2"))},
 			status.ServiceReport{Reason: announcing("node1"), Write: true}, "True", earlier, api.EventNodeAssigned},
 		{"a failure", nil, status.ServiceReport{Reason: noAdvertisement, Write: true}, "False", now, api.EventAnnounceFailed},
+		{"who may not know what others do makes no event", []metav1.Condition{announced("True", announcing("node1"))},
+			status.ServiceReport{Reason: noSession, Write: true, Unsure: true}, "Unknown", now, ""},
+		{"it is a failure if it stays so", []metav1.Condition{announced("Unknown", noSession)},
+			status.ServiceReport{Reason: reason.New(reason.NoSession, "nobody has a session"), Write: true}, "False", now, api.EventAnnounceFailed},
+		{"or news if another one announces it", []metav1.Condition{announced("Unknown", noSession)},
+			status.ServiceReport{Reason: announcing("node2"), Write: true}, "True", now, api.EventNodeAssigned},
 		{"no endpoints yet is no failure", nil, status.ServiceReport{Reason: noEndpoints, Write: true}, "False", now, ""},
 		{"no endpoints any more is one", []metav1.Condition{announced("True", announcing("node1"))},
 			status.ServiceReport{Reason: noEndpoints, Write: true}, "False", now, api.EventAnnounceFailed},
