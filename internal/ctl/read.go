@@ -77,7 +77,7 @@ func Read(ctx context.Context, g Getter, opt ReadOptions) (*Cluster, error) {
 	c.L2Statuses = stripped(list[*v1beta1.ServiceL2Status](r, pathBeta1, c.Namespace, "servicel2statuses", nil), stripL2Status)
 	c.BGPStatuses = stripped(list[*v1beta1.ServiceBGPStatus](r, pathBeta1, c.Namespace, "servicebgpstatuses", nil), stripBGPStatus)
 	c.Sessions = stripped(list[*v1alpha1.BGPSession](r, pathHerald, c.Namespace, "bgpsessions", nil), stripSession)
-	c.States = stripped(list[*v1beta1.ConfigurationState](r, pathBeta1, c.Namespace, "configurationstates", nil), stripState)
+	r.states()
 	r.reservations()
 	r.memories()
 	r.programs()
@@ -155,6 +155,20 @@ func (r *reader) services(also lb.ServiceKey) {
 		return !ours[lb.ServiceKey{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}]
 	})
 	c.EndpointSlices = stripped(eps, stripEndpointSlice)
+}
+
+// states reads what the programs say of themselves. Who may not see it learns
+// everything else: it came later than most roles.
+func (r *reader) states() {
+	if r.err != nil {
+		return
+	}
+	list := list[*v1beta1.ConfigurationState](r, pathBeta1, r.cluster.Namespace, "configurationstates", nil)
+	if apierrors.IsForbidden(r.err) {
+		r.err = nil
+		r.note("ConfigurationStates in namespace %s may not be listed, so it is not known whether speakers hear each other.", r.cluster.Namespace)
+	}
+	r.cluster.States = stripped(list, stripState)
 }
 
 // reservations reads those of all namespaces. Who may not see them learns

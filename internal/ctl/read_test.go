@@ -180,6 +180,7 @@ func TestReadErrors(t *testing.T) {
 		{"too slow", "services", apierrors.NewResourceExpired("gone"), "try again", ""},
 		{"Pods forbidden", "pods", apierrors.NewForbidden(resource("pods"), "", nil), "", "may not be listed"},
 		{"reservations forbidden", "ipreservations", apierrors.NewForbidden(resource("ipreservations"), "", nil), "", "does not count with reserved addresses"},
+		{"states forbidden", "configurationstates", apierrors.NewForbidden(resource("configurationstates"), "", nil), "", "not known whether speakers hear each other"},
 		{"memory forbidden", "configmaps", apierrors.NewForbidden(resource("configmaps"), "", nil), "", "does not count with addresses that deleted Services get back"},
 		{"memory broken", "configmaps", errors.New("connection refused"), "read ConfigMap herald-remembered: connection refused", ""},
 		{"reservations not installed", "ipreservations", apierrors.NewNotFound(resource("ipreservations"), ""), "", "ipreservations.heraldlb.io is not installed"},
