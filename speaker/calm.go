@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -14,7 +15,8 @@ import (
 
 // Speakers that reach the API server but not each other both believe that they
 // own an address, and each finds its report overwritten by the other. A report
-// that is written again with nothing new in it waits, each time twice as long.
+// that is written again with nothing new in it waits, each time twice as long,
+// and goes without an event: that was sent the first time.
 //
 // Only what the API server has taken counts, and only as long as the speaker
 // does not change its mind: a write that failed has calmed nobody, and endpoints
@@ -33,6 +35,7 @@ type calm struct {
 }
 
 type said struct {
+	uid    types.UID // of the Service; one that was made anew is another one
 	reason reason.Reason
 	at     time.Time
 	pause  time.Duration // until the same may be said again
@@ -58,7 +61,11 @@ func (c *calm) filter(writes []status.Write, reports []status.ServiceReport, now
 	kept := make([]status.Write, 0, len(writes))
 	for _, w := range writes {
 		if key, ok := serviceOf(w); ok {
-			last := c.said[key]
+			last, repeats := c.said[key]
+			if repeats && last.uid != w.Object.GetUID() {
+				delete(c.said, key)
+				last, repeats = said{}, false
+			}
 			if left := last.pause - now.Sub(last.at); left > 0 {
 				if again == 0 || left < again {
 					again = left
@@ -66,6 +73,9 @@ func (c *calm) filter(writes []status.Write, reports []status.ServiceReport, now
 				continue
 			}
 			c.saying[key] = verdicts[key]
+			if repeats {
+				w.Events = nil
+			}
 		}
 		kept = append(kept, w)
 	}
@@ -79,7 +89,7 @@ func (c *calm) note(done []status.Write, now time.Time) {
 	}
 	for _, w := range done {
 		if key, ok := serviceOf(w); ok {
-			next := said{reason: c.saying[key], at: now, pause: calmFirst}
+			next := said{uid: w.Object.GetUID(), reason: c.saying[key], at: now, pause: calmFirst}
 			if last, again := c.said[key]; again {
 				next.pause = min(2*last.pause, calmMax)
 			}

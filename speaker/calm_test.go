@@ -24,13 +24,16 @@ func TestCalm(t *testing.T) {
 	report := func(text string) []status.ServiceReport {
 		return []status.ServiceReport{{Key: lb.ServiceKey{Namespace: "default", Name: "web"}, Reason: reason.New(reason.Announcing, "%s", text)}}
 	}
+	told := []status.Event{{Reason: "nodeAssigned"}}
 	var c calm
 	var written []int // seconds
+	events := 0
 	for s := range 200 {
-		kept, again := c.filter([]status.Write{{Object: svc}}, report("mine"), start.Add(time.Duration(s)*time.Second))
+		kept, again := c.filter([]status.Write{{Object: svc, Events: told}}, report("mine"), start.Add(time.Duration(s)*time.Second))
 		c.note(kept, start.Add(time.Duration(s)*time.Second))
 		if len(kept) > 0 {
 			written = append(written, s)
+			events += len(kept[0].Events)
 		} else if again <= 0 {
 			t.Fatalf("after %d s: held back, and not looked at again", s)
 		}
@@ -39,10 +42,21 @@ func TestCalm(t *testing.T) {
 		t.Errorf("seconds of the writes (-want +got):\n%s", diff)
 	}
 
-	// News are never held back, nor what is about something else.
+	if events != 1 {
+		t.Errorf("%d events for one fact, want 1", events)
+	}
+
+	// Another Service of that name is another one.
 	at := start.Add(184 * time.Second)
-	if kept, _ := c.filter([]status.Write{{Object: svc}, {Object: &v1beta1.ServiceL2Status{}}}, report("news"), at); len(kept) != 2 {
-		t.Errorf("%d of 2 writes went out", len(kept))
+	svc = svc.DeepCopy()
+	svc.UID = "another"
+	if kept, _ := c.filter([]status.Write{{Object: svc, Events: told}}, report("mine"), at); len(kept) != 1 || len(kept[0].Events) != 1 {
+		t.Errorf("on a new Service: %+v, want a write with an event", kept)
+	}
+
+	// News are never held back, nor what is about something else.
+	if kept, _ := c.filter([]status.Write{{Object: svc, Events: told}, {Object: &v1beta1.ServiceL2Status{}}}, report("news"), at); len(kept) != 2 || len(kept[0].Events) != 1 {
+		t.Errorf("news: %+v, want two writes and the event", kept)
 	}
 	// A Service that is gone is forgotten.
 	c.filter(nil, nil, at)
