@@ -4,9 +4,13 @@ package speaker
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/internal/core/announce"
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -65,4 +69,58 @@ func TestEngineLingers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRecreate: the only Pod of a Service with externalTrafficPolicy Local is told to end before there is a new one (strategy
+// Recreate). kube-proxy goes on forwarding to it as long as it serves (KEP-1669), so the address stays on its node; then nobody
+// answers, until the new Pod is ready.
+func TestRecreate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "n1", "n2", "n3")
+		defer w.stopAll()
+		w.api.edit("services/default/web", func(o fakeObject) { o["spec"].(fakeObject)["externalTrafficPolicy"] = "Local" })
+		w.advertise(true, false)
+		w.startAll()
+		for _, step := range []struct {
+			what                 string
+			node                 string
+			ready, serving, ends bool
+			begins, lasts        time.Duration
+			want                 []lb.NodeName
+		}{
+			{"a Pod is ready", "n1", true, true, false, 5 * time.Second, time.Minute, []lb.NodeName{"n1"}},
+			{"it ends, and serves", "n1", false, true, true, 0, 30 * time.Second, []lb.NodeName{"n1"}},
+			{"it serves no longer", "n1", false, false, true, time.Second, time.Second, nil},
+			{"a new one is not ready", "n2", false, false, false, 0, 10 * time.Second, nil},
+			{"it is", "n2", true, true, false, time.Second, 10 * time.Second, []lb.NodeName{"n2"}},
+		} {
+			w.api.put("endpointslices", &discoveryv1.EndpointSlice{
+				ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+				AddressType: discoveryv1.AddressTypeIPv4,
+				Endpoints: []discoveryv1.Endpoint{{
+					Addresses: []string{"10.1.0.1"}, NodeName: &step.node,
+					Conditions: discoveryv1.EndpointConditions{Ready: &step.ready, Serving: &step.serving, Terminating: &step.ends},
+				}},
+			})
+			time.Sleep(step.begins) // what follows holds until the next step
+			for range step.lasts / (100 * time.Millisecond) {
+				time.Sleep(100 * time.Millisecond)
+				synctest.Wait()
+				if got := w.answering(); !slices.Equal(got, step.want) {
+					t.Fatalf("%s: %v answer, want %v", step.what, got, step.want)
+				}
+			}
+		}
+	})
+}
+
+// answering lists who answers for the address of the Service.
+func (w *world) answering() (nodes []lb.NodeName) {
+	for _, n := range w.names {
+		if node := w.alive[n]; node != nil && node.answers.answersFor(vip) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
 }
