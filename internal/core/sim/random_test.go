@@ -242,3 +242,20 @@ func TestBalance(t *testing.T) {
 		return h
 	})
 }
+
+// TestSlowStart has sockets that take longer to open than others wait before they
+// urge, and plans that differ for longer than that: so nodes are urged while
+// others begin to answer. Two never answer all the same, and nothing stays dark.
+func TestSlowStart(t *testing.T) {
+	t.Parallel()
+	overSeeds(t, 10*some(), func(cfg sim.Config) *history {
+		cfg.Opening = sim.Span{Min: 90 * time.Millisecond, Max: 145 * time.Millisecond}
+		if cfg.Seed%2 == 0 {
+			cfg.Opening.Max = 300 * time.Millisecond // later than ownership.StartLimit
+		}
+		cfg.Lag.Max = 400 * time.Millisecond
+		h := newHistory(cfg, 2+int(cfg.Seed/2%4), 4)
+		h.calm(6)
+		return h
+	})
+}
