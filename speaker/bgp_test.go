@@ -298,3 +298,25 @@ func TestReportBGPHeld(t *testing.T) {
 		}
 	}
 }
+
+// TestReportBGPUncarried: who announces one address of two says which one is not.
+func TestReportBGPUncarried(t *testing.T) {
+	t.Parallel()
+	s := bgpSnapshot()
+	s.Services[0].Assigned = append(s.Services[0].Assigned, netip.MustParseAddr("2001:db8::1"))
+	m := ownership.New(ownership.Config{Self: "n1"})
+	p := announce.Plan(s, "n1")
+	w := bgp.Plan(s, "n1", p.BGP, bgp.Inputs{})
+	key := s.Services[0].Key
+	x := routed{up: map[string]bool{"plain": true}, byKey: map[lb.ServiceKey]*bgp.ServicePeers{key: &w.Services[0]}, wanted: w}
+	r := &reporter{who: status.Speaker{Node: "n1"}}
+	out := status.ServiceReport{Key: key}
+	r.reportBGP(m, &p, &out, &x)
+	want := status.AnnouncingText("n1", status.ProtocolBGP) + "; but not 2001:db8::1: no session with a router carries that family"
+	if out.Reason.Text != want {
+		t.Errorf("report %q, want %q", out.Reason.Text, want)
+	}
+	if rows := r.bgpRows(&x); len(rows) != 1 {
+		t.Errorf("metric: %v, want one address", rows)
+	}
+}

@@ -3,7 +3,9 @@
 package speaker
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -81,6 +83,9 @@ func (r *reporter) reportBGP(m *ownership.Machine, plan *announce.Result, out *s
 	valid := named != "" && named != r.who.Node && m.Lives(named)
 	if x.announces(out.Key) {
 		out.Reason = r.announcing(r.who.Node, status.ProtocolBGP)
+		if left := x.byKey[out.Key].Uncarried; len(left) > 0 {
+			out.Reason.Text += "; but not " + list(left) + ": no session with a router carries that family"
+		}
 		out.Write, out.Patient = !valid, deputy > 0 && named != r.who.Node
 		return
 	}
@@ -112,6 +117,14 @@ func (r *reporter) notRouted(plan *announce.Result, out *status.ServiceReport, x
 	default:
 		out.Reason = reason.New(reason.NoSession, "node %q may announce the Service with BGP, but has no session with a router for it; see BGPSession objects", r.who.Node)
 	}
+}
+
+func list(addresses []netip.Addr) string {
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 // bgpWrites returns the status objects about BGP.

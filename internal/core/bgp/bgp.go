@@ -37,8 +37,10 @@ type Wanted struct {
 // ServicePeers says which routers get routes for a Service.
 type ServicePeers struct {
 	Service   lb.ServiceKey
-	Addresses []netip.Addr // sorted
-	Peers     []string     // sorted; may be empty: no router wants them
+	Addresses []netip.Addr // sorted; each has a route on some session
+	// Uncarried are addresses of a family that no session carries, sorted.
+	Uncarried []netip.Addr
+	Peers     []string // sorted; may be empty: no router wants them
 }
 
 // Session is one wanted session with a router, with all that the node's own

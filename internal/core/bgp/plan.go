@@ -222,6 +222,12 @@ func (b *building) finish(draining bool) Attributes {
 	return out
 }
 
+// sorted sorts addresses in place, and drops those that are there already.
+func sorted(list []netip.Addr) []netip.Addr {
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
+
 // services says which peers get routes for which Service.
 func (p *planner) services(sessions []Session) []ServicePeers {
 	byService := map[lb.ServiceKey]*ServicePeers{}
@@ -231,19 +237,25 @@ func (p *planner) services(sessions []Session) []ServicePeers {
 			sp = &ServicePeers{Service: a.Service}
 			byService[a.Service] = sp
 		}
-		sp.Addresses = append(sp.Addresses, a.Address)
+		carried := false
 		for i := range sessions {
 			key := &sessions[i].Key
 			if usesPeer(&p.s.BGPAdvertisements[a.Advertisement], sessions[i].Peer) && carries(a.Address, key.V4, key.V6) {
-				sp.Peers = append(sp.Peers, sessions[i].Peer)
+				sp.Peers, carried = append(sp.Peers, sessions[i].Peer), true
 			}
+		}
+		if carried {
+			sp.Addresses = append(sp.Addresses, a.Address)
+		} else {
+			sp.Uncarried = append(sp.Uncarried, a.Address)
 		}
 	}
 	out := make([]ServicePeers, 0, len(byService))
 	for _, key := range slices.SortedFunc(maps.Keys(byService), lb.ServiceKey.Compare) {
 		sp := byService[key]
-		slices.SortFunc(sp.Addresses, netip.Addr.Compare)
-		sp.Addresses = slices.Compact(sp.Addresses)
+		sp.Addresses, sp.Uncarried = sorted(sp.Addresses), sorted(sp.Uncarried)
+		// Another advertisement may have a session for it.
+		sp.Uncarried = slices.DeleteFunc(sp.Uncarried, func(a netip.Addr) bool { return slices.Contains(sp.Addresses, a) })
 		slices.SortFunc(sp.Peers, strings.Compare)
 		sp.Peers = slices.Compact(sp.Peers)
 		out = append(out, *sp)

@@ -411,3 +411,34 @@ func everyoneCovered(s *lb.Snapshot, ip netip.Addr) bool {
 	}
 	return true
 }
+
+// TestUncarried: an address of a family that no session carries is announced to
+// nobody.
+func TestUncarried(t *testing.T) {
+	t.Parallel()
+	s := cluster()
+	s.Services = []lb.Service{service("a", "198.51.100.1", "2001:db8:ff::1")}
+	for _, tt := range []struct {
+		six, limited         bool // a second peer has an IPv6 address; an advertisement is for it alone
+		addresses, uncarried []netip.Addr
+	}{
+		{addresses: []netip.Addr{addr("198.51.100.1")}, uncarried: []netip.Addr{addr("2001:db8:ff::1")}},
+		{six: true, addresses: s.Services[0].Assigned},
+		{six: true, limited: true, addresses: s.Services[0].Assigned},
+	} {
+		if tt.six {
+			six := peer("six")
+			six.Address = addr("2001:db8::254")
+			s.Peers = []lb.Peer{six, peer("tor")}
+		}
+		if tt.limited {
+			ads := []lb.BGPAdvertisement{advertisement("four"), advertisement("six")}
+			ads[0].Peers, ads[1].Peers = []string{"tor"}, []string{"six"}
+			s.BGPAdvertisements = ads
+		}
+		w := plan(&s)
+		if diff := cmp.Diff(fmt.Sprint(tt.addresses, tt.uncarried), fmt.Sprint(w.Services[0].Addresses, w.Services[0].Uncarried)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", tt, diff)
+		}
+	}
+}
