@@ -72,7 +72,8 @@ type BGPSessionStatus struct {
 	// +optional
 	State SessionState `json:"state,omitempty"`
 
-	// since is when the session entered state.
+	// since is when the session entered state. Of a session that is down and tried
+	// again and again it is when it went down, or was first tried.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 

@@ -109,7 +109,7 @@ func (s *session) show(fn func(*bgp.SessionState)) {
 	s.mu.Lock()
 	before := s.state
 	fn(&s.state)
-	if s.state.State != before.State {
+	if s.state.State != before.State && !(connecting(before.State) && connecting(s.state.State)) {
 		s.state.Since = time.Now()
 	}
 	after := s.state
@@ -118,6 +118,12 @@ func (s *session) show(fn func(*bgp.SessionState)) {
 	if after != before {
 		s.poke()
 	}
+}
+
+// connecting reports whether a session with this state is not up, and tries. Of
+// that people want to know since when it is so, not when it was tried last.
+func connecting(state bgp.State) bool {
+	return state != bgp.Idle && state != bgp.Established
 }
 
 // failed shows an error, and logs it when it is news. While a router is down
