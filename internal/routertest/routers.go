@@ -9,12 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -109,7 +109,8 @@ func newFRR(tb testing.TB, ns *netnstest.NS) *FRR {
 	if _, err := os.Stat(filepath.Join(frrDir, "bgpd")); err != nil {
 		missing(tb, "FRR is not installed: ", err)
 	}
-	f := &FRR{tb: tb, ns: ns, name: fmt.Sprintf("herald-test-%d-%s", os.Getpid(), strings.ToLower(filepath.Base(tb.Name())))}
+	// Not by the last part of the name: subtests of several tests are called "FRR".
+	f := &FRR{tb: tb, ns: ns, name: fmt.Sprintf("herald-test-%d-%08x", os.Getpid(), crc32.ChecksumIEEE([]byte(tb.Name())))}
 	dir := filepath.Join("/run/frr", f.name)
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := giveToFRR(dir); err != nil {
