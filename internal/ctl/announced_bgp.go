@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/heraldlb/herald/api"
+	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
 )
 
@@ -16,49 +17,58 @@ import (
 func (t *tale) announcedBGP() announced {
 	v := t.view
 	verdict := v.announce.VerdictBGP(t.key)
-	routers := v.cluster.routers(t.key)
+	routers := v.routers(t.key)
+	var up []routing
+	var names []string
+	for _, r := range routers {
+		if len(r.up) > 0 {
+			up, names = append(up, r), append(names, r.node)
+		}
+	}
 	a := announced{code: reason.NoSession}
 	switch {
-	case len(routers) == 1:
-		a.code, a.who = reason.Announcing, fmt.Sprintf("node %q announces it to %s", routers[0].node, enumerate(routers[0].interfaces, 3))
-	case len(routers) > 1:
-		names := make([]string, len(routers))
-		for i, r := range routers {
-			names[i] = r.node
-		}
-		a.code, a.who = reason.Announcing, fmt.Sprintf("%d nodes announce it to routers (%s)", len(routers), enumerate(names, 5))
+	case len(up) == 1:
+		a.code, a.who = reason.Announcing, fmt.Sprintf("node %q announces it to %s", up[0].node, enumerate(up[0].up, 3))
+	case len(up) > 1:
+		a.code, a.who = reason.Announcing, fmt.Sprintf("%d nodes announce it to routers (%s)", len(up), enumerate(names, 5))
 	case verdict.Code != "":
 		a.code = verdict.Code
+	case t.held(routers):
+		a.code = reason.ProxyNotReady
 	}
 	if verdict.Code != "" && verdict.Code != reason.NoCandidate { // that one is told node by node
 		a.lines = append(a.lines, verdict.String())
 	} else {
 		a.lines = t.nodesBGP(routers)
 	}
-	if a.code != reason.Announcing {
+	if a.code != reason.Announcing && a.code != reason.ProxyNotReady { // of that the nodes tell
 		t.fixFor(a.code)
 	}
 	return a
 }
 
 // nodesBGP tells of each node: those that announce first, then by name.
-func (t *tale) nodesBGP(routers []owner) []string {
+func (t *tale) nodesBGP(routers []routing) []string {
 	v := t.view
 	var first, rest []string
 	for i := range v.snap.Nodes {
 		name := v.snap.Nodes[i].Name
 		why := v.announce.ExplainBGP(t.key, name)
-		at := slices.IndexFunc(routers, func(o owner) bool { return o.node == string(name) })
+		at := slices.IndexFunc(routers, func(r routing) bool { return r.node == string(name) })
 		switch {
-		case at >= 0 && why.Code == "":
-			first = append(first, fmt.Sprintf("%s\t%s\tannounces it with BGP to %s", name, reason.NodeOwner, enumerate(routers[at].interfaces, 5)))
-		case at >= 0:
+		case at >= 0 && why.Code == "" && len(routers[at].up) > 0:
+			first = append(first, fmt.Sprintf("%s\t%s\tannounces it with BGP to %s%s", name, reason.NodeOwner, enumerate(routers[at].up, 5), t.short(&routers[at])))
+		case at >= 0 && len(routers[at].up) > 0:
 			first = append(first, fmt.Sprintf("%s\t%s\tstill reports that it announces it with BGP, but must not: %s", name, why.Code, withoutNode(why.Text, string(name))))
 		case why.Code != "":
 			rest = append(rest, fmt.Sprintf("%s\t%s\t%s", name, why.Code, withoutNode(why.Text, string(name))))
-			if len(routers) == 0 {
+			if !slices.ContainsFunc(routers, func(r routing) bool { return len(r.up) > 0 }) {
 				t.fixFor(why.Code)
 			}
+		case at < 0 && v.anyEstablished(string(name)):
+			why, fix := held(t.svc)
+			rest = append(rest, fmt.Sprintf("%s\t%s\t%s", name, why.Code, why.Text))
+			t.fix(fix)
 		default:
 			rest = append(rest, fmt.Sprintf("%s\t%s\tmay announce it with BGP, but %s", name, reason.NoSession, t.sessionProblem(string(name))))
 		}
@@ -68,6 +78,30 @@ func (t *tale) nodesBGP(routers []owner) []string {
 		lines = append(lines[:maxLines:maxLines], fmt.Sprintf("and %d more nodes", len(lines)-maxLines))
 	}
 	return lines
+}
+
+// held reports whether a node waits for its kube-proxy before it announces the
+// Service.
+func (t *tale) held(routers []routing) bool {
+	return slices.ContainsFunc(t.view.snap.Nodes, func(n lb.Node) bool {
+		name := string(n.Name)
+		return t.view.announce.ExplainBGP(t.key, n.Name).Code == "" && t.view.anyEstablished(name) &&
+			!slices.ContainsFunc(routers, func(r routing) bool { return r.node == name })
+	})
+}
+
+// short says what routers do not have of what a node announces, and what to do.
+func (t *tale) short(r *routing) string {
+	text := ""
+	if len(r.down) > 0 {
+		text = fmt.Sprintf(" (not up: the session with %s)", enumerate(r.down, 5))
+		t.fix("See what is wrong with the sessions that are not up: heraldctl bgp sessions.")
+	}
+	if left := t.view.uncarried(r.node, t.key); len(left) > 0 {
+		text += fmt.Sprintf("; not %s: no session carries that family", enumerate(left, 2))
+		t.fix(familyFix)
+	}
+	return text
 }
 
 // sessionProblem says why no router has routes from a node.

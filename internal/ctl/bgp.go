@@ -258,17 +258,64 @@ func PrintRoutes(w io.Writer, list []Route, format string) error {
 	return t.Flush()
 }
 
-// routers lists the nodes that report that routers have a Service's routes from
-// them, by name, and the routers.
-func (c *Cluster) routers(key lb.ServiceKey) []owner {
-	var out []owner
+// routers lists the nodes from which routers have a Service's routes, by name:
+// the sessions that the node reports for the Service and that are up, and the
+// names of those that are not.
+func (v *View) routers(key lb.ServiceKey) []routing {
+	c := v.cluster
+	var out []routing
 	for _, s := range c.BGPStatuses {
-		if s.Namespace == c.Namespace && serviceOf(s) == key {
-			out = append(out, owner{node: cmp.Or(s.Status.Node, s.Labels[api.LabelNode]), interfaces: s.Status.Peers})
+		if s.Namespace != c.Namespace || serviceOf(s) != key {
+			continue
 		}
+		r := routing{node: cmp.Or(s.Status.Node, s.Labels[api.LabelNode])}
+		known, ready := c.running(api.ComponentSpeaker, r.node)
+		for _, peer := range s.Status.Peers {
+			if up := c.established(r.node, peer); up && (!known || ready > 0) {
+				r.up = append(r.up, peer)
+			} else {
+				r.down = append(r.down, peer)
+			}
+		}
+		out = append(out, r)
 	}
-	slices.SortFunc(out, func(a, b owner) int { return cmp.Compare(a.node, b.node) })
+	slices.SortFunc(out, func(a, b routing) int { return cmp.Compare(a.node, b.node) })
 	return out
+}
+
+// routing is a node that announces a Service to routers, as far as sessions are
+// up.
+type routing struct {
+	node     string
+	up, down []string
+}
+
+func (c *Cluster) established(node, peer string) bool {
+	return slices.ContainsFunc(c.Sessions, func(o *v1alpha1.BGPSession) bool {
+		n, p := sessionNames(o)
+		return n == node && p == peer && o.Namespace == c.Namespace && o.Status.State == v1alpha1.SessionEstablished
+	})
+}
+
+// anyEstablished reports whether a node has a session that carries routes, and
+// is there to use it.
+func (v *View) anyEstablished(node string) bool {
+	known, ready := v.cluster.running(api.ComponentSpeaker, node)
+	return (!known || ready > 0) && slices.ContainsFunc(v.cluster.Sessions, func(o *v1alpha1.BGPSession) bool {
+		n, _ := sessionNames(o)
+		return n == node && o.Namespace == v.cluster.Namespace && o.Status.State == v1alpha1.SessionEstablished
+	})
+}
+
+// uncarried are the addresses of a Service that a node announces to nobody,
+// because no session of it carries their family.
+func (v *View) uncarried(node string, key lb.ServiceKey) []netip.Addr {
+	w := v.wanted(lb.NodeName(node))
+	i := slices.IndexFunc(w.Services, func(sp bgp.ServicePeers) bool { return sp.Service == key })
+	if i < 0 {
+		return nil
+	}
+	return w.Services[i].Uncarried
 }
 
 func serviceOf(s *v1beta1.ServiceBGPStatus) lb.ServiceKey {

@@ -11,7 +11,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
+	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -104,14 +106,52 @@ func (v *View) path(svc *lb.Service, node *lb.Node, peer *lb.Peer, w *bgp.Wanted
 			text += ": " + s.Problem
 		}
 		return at(reason.New(reason.NoSession, "%s", text), "Repair the session: docs/bgp.md says for each error what to do.")
-	case s.Prefixes < s.Wanted:
+	case !v.reports(node.Name, svc.Key):
+		return at(held(svc))
+	case s.Prefixes < s.Wanted-v.heldRoutes(node.Name, session, w):
 		return at(reason.New(reason.NoSession, "the session is up, but the router has %d of %s so far%s", s.Prefixes, plural(s.Wanted, "prefix"), after(s.LastError)),
 			"Wait a moment. If it stays so: the router does not take routes of that family, or does not read.")
 	}
 	p := at(reason.New(reason.Announcing, "the router has %s", enumerate(prefixes, 4)), "")
+	if left := v.uncarried(string(node.Name), svc.Key); len(left) > 0 {
+		p.Text += fmt.Sprintf(", but not %s: no session of the node carries that family", enumerate(left, 2))
+		p.Fix = familyFix
+	}
 	p.Announced = true
 	return p
 }
+
+// held says why a node whose session is up does not announce a Service yet.
+func held(svc *lb.Service) (reason.Reason, string) {
+	if svc.HealthPort == 0 {
+		return reason.New(reason.ProxyNotReady, "the session is up, and the speaker does not announce it yet"), "Wait a moment. If it stays so, see the log of the speaker."
+	}
+	return reason.New(reason.ProxyNotReady, "the session is up; the speaker waits until kube-proxy says at port %d that it serves the Service", svc.HealthPort),
+		fixOf(reason.ProxyNotReady)
+}
+
+// reports reports whether a node says that it announces a Service with BGP.
+func (v *View) reports(node lb.NodeName, key lb.ServiceKey) bool {
+	return slices.ContainsFunc(v.cluster.BGPStatuses, func(o *v1beta1.ServiceBGPStatus) bool {
+		return o.Namespace == v.cluster.Namespace && serviceOf(o) == key && cmp.Or(o.Status.Node, o.Labels[api.LabelNode]) == string(node)
+	})
+}
+
+// heldRoutes is how many routes of a session are for Services only that the node
+// does not announce yet.
+func (v *View) heldRoutes(node lb.NodeName, s *bgp.Session, w *bgp.Wanted) int {
+	count := 0
+	for _, x := range s.Routes {
+		if !slices.ContainsFunc(w.Services, func(sp bgp.ServicePeers) bool {
+			return slices.ContainsFunc(sp.Addresses, x.Prefix.Contains) && v.reports(node, sp.Service)
+		}) {
+			count++
+		}
+	}
+	return count
+}
+
+const familyFix = "Set dualStackAddressFamily of the BGPPeer, and activate the family on the router; or add a BGPPeer with an address of that family."
 
 // after appends what a session says besides that it is up.
 func after(text string) string {
@@ -145,7 +185,7 @@ func (v *View) noRoute(svc *lb.Service, node *lb.Node, session *bgp.Session) (re
 	carried := func(ip netip.Addr) bool { return ip.Is4() && session.Key.V4 || ip.Is6() && session.Key.V6 }
 	if !slices.ContainsFunc(svc.Assigned, carried) {
 		return reason.New(reason.NodeNoPeer, "the session does not carry the family of %s", enumerate(svc.Assigned, 2)),
-			"Set dualStackAddressFamily of the BGPPeer, and activate the family on the router."
+			familyFix
 	}
 	return reason.New(reason.NodeNotSelected, "no BGPAdvertisement for this router covers all Services that share %s", enumerate(svc.Assigned, 2)),
 		"Have a BGPAdvertisement for the router select all Services that share the address."

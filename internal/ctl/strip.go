@@ -53,6 +53,7 @@ func stripService(s *corev1.Service) *corev1.Service {
 		IPFamilies:            s.Spec.IPFamilies,
 		IPFamilyPolicy:        s.Spec.IPFamilyPolicy,
 		ExternalTrafficPolicy: s.Spec.ExternalTrafficPolicy,
+		HealthCheckNodePort:   s.Spec.HealthCheckNodePort,
 		LoadBalancerClass:     s.Spec.LoadBalancerClass,
 		LoadBalancerIP:        s.Spec.LoadBalancerIP,
 	}
