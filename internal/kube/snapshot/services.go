@@ -200,14 +200,18 @@ func request(obj *corev1.Service) (lb.Request, string) {
 	r.Pool = read(api.AnnotationAddressPool, api.AnnotationAddressPoolLegacy)
 	sharing := read(api.AnnotationAllowSharedIP, api.AnnotationAllowSharedIPLegacy)
 	slices.Sort(r.Deprecated)
+	named := api.AnnotationLoadBalancerIPs // what the user has written
+	if slices.Contains(r.Deprecated, api.AnnotationLoadBalancerIPsLegacy) {
+		named = api.AnnotationLoadBalancerIPsLegacy
+	}
 
 	var err error
 	switch one := obj.Spec.LoadBalancerIP; {
 	case ips != "" && one != "":
-		r.Invalid = fmt.Sprintf("the annotation %s %q and spec.loadBalancerIP %q are both set: remove one of the two", api.AnnotationLoadBalancerIPs, shorten(ips), one)
+		r.Invalid = fmt.Sprintf("the annotation %s %q and spec.loadBalancerIP %q are both set: remove one of the two", named, shorten(ips), one)
 	case ips != "":
 		if r.Addresses, err = requested(ips); err != nil {
-			r.Invalid = fmt.Sprintf("the annotation %s %q %v", api.AnnotationLoadBalancerIPs, shorten(ips), err)
+			r.Invalid = fmt.Sprintf("the annotation %s %q %v", named, shorten(ips), err)
 		}
 	case one != "":
 		if r.Addresses, err = requested(one); err != nil {

@@ -96,6 +96,10 @@ func TestService(t *testing.T) {
 		}, func(s *lb.Service) {
 			s.Request.Invalid = `the annotation metallb.io/loadBalancerIPs "192.0.2.5" and spec.loadBalancerIP "192.0.2.5" are both set: remove one of the two`
 		}},
+		{"the name that was written", annotated("metallb.universe.tf/loadBalancerIPs", "typo"), func(s *lb.Service) {
+			s.Request.Invalid = `the annotation metallb.universe.tf/loadBalancerIPs "typo" has "typo" in it, which is no IP address`
+			s.Request.Deprecated = []string{"metallb.universe.tf/loadBalancerIPs"}
+		}},
 		{"a bad field", func(s *corev1.Service) { s.Spec.LoadBalancerIP = "fe80::1%eth0" }, func(s *lb.Service) {
 			s.Request.Invalid = `spec.loadBalancerIP "fe80::1%eth0" has "fe80::1%eth0" in it, which is no IP address`
 		}},
