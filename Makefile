@@ -95,7 +95,7 @@ lab-up: root deps lab-programs ## 13m | 10s | start a lab with Herald in it; opt
 	bin/lab up $(LAB_ARGS)
 lab-status: bin/lab ## | 1s | what is running
 	bin/lab status $(LAB_ARGS)
-lab-shell: bin/lab ## | 1s | a shell inside, with kubectl
+lab-shell: bin/lab ## | 1s | a shell inside, with kubectl and heraldctl
 	bin/lab shell $(LAB_ARGS)
 lab-down: bin/lab ## | 2s | stop it; nothing is left behind
 	bin/lab down $(LAB_ARGS)

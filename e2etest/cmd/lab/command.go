@@ -170,7 +170,7 @@ func beforeKubectl(flag string) bool {
 func shellCommand(attach attachFunc) *cobra.Command {
 	return &cobra.Command{
 		Use:   "shell [PLACE]",
-		Short: "Open a shell in the lab, with kubectl and helm ready (default place: cp)",
+		Short: "Open a shell in the lab, with kubectl, helm and heraldctl ready (default place: cp)",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := attach(cmd.Context())

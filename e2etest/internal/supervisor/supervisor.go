@@ -220,8 +220,11 @@ func (s *Supervisor) publish() error {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	bin := filepath.Join(s.dir, lab.BinDir)
-	return errors.Join(os.MkdirAll(bin, 0o755), os.Symlink(s.kube, filepath.Join(bin, "kubectl")),
-		os.Symlink(filepath.Join(s.opts.Root, "bin", "helm"), filepath.Join(bin, "helm")))
+	errs := []error{os.MkdirAll(bin, 0o755), os.Symlink(s.kube, filepath.Join(bin, "kubectl"))}
+	for _, name := range []string{"helm", "heraldctl"} {
+		errs = append(errs, os.Symlink(filepath.Join(s.opts.Root, "bin", name), filepath.Join(bin, name)))
+	}
+	return errors.Join(errs...)
 }
 
 // say reports progress to whoever started the lab.
