@@ -12,7 +12,8 @@ import (
 )
 
 const addressesLong = `Lists the addresses that Services have: whose they are, the pool they are from, since when the Service has
-them, and the node that answers for them (its ServiceL2Status). SINCE is when the controller gave the
+them, and the node that answers for them (its ServiceL2Status), or the nodes from which routers have them
+(ServiceBGPStatus, and BGPSession that is up). SINCE is when the controller gave the
 address (annotation heraldlb.io/assigned-at); "<TIME" is for addresses given before Herald wrote that down:
 at that time the Service had it already.
 

@@ -54,7 +54,11 @@ func sessionsCommand(s *source) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(list) == 0 {
+			switch {
+			case len(list) > 0:
+			case f.Node != "" || f.Peer != "":
+				fmt.Fprintln(cmd.ErrOrStderr(), "There is no such BGP session: no valid BGPPeer asks for it.")
+			default:
 				fmt.Fprintln(cmd.ErrOrStderr(), "No node has a BGP session: there is no valid BGPPeer that selects one.")
 			}
 			return ctl.PrintSessions(cmd.OutOrStdout(), list, output)
@@ -92,6 +96,9 @@ func routesCommand(s *source) *cobra.Command {
 			list, err := v.Routes(f)
 			if err != nil {
 				return err
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "There is no such route: heraldctl bgp explain NAMESPACE/NAME says why.")
 			}
 			return ctl.PrintRoutes(cmd.OutOrStdout(), list, output)
 		},

@@ -38,7 +38,7 @@ type Address struct {
 	// True. The address may be older.
 	SinceAtLatest string `json:"sinceAtLatest,omitempty"`
 	// Nodes answer for the address: one, or for a moment two, while one takes
-	// over.
+	// over. Where routers have it, by BGP, they are all that announce it.
 	Nodes      []string `json:"nodes,omitempty"`
 	Interfaces []string `json:"interfaces,omitempty"`
 	SharingKey string   `json:"sharingKey,omitempty"`
@@ -107,13 +107,20 @@ func (v *View) address(svc *lb.Service, i int, pool string) Address {
 	if c := condition(obj, api.ConditionAnnounced); c != nil {
 		a.Announced = c.Reason
 	}
+	for _, r := range v.routed[svc.Key] {
+		if slices.ContainsFunc(r.up, func(peer string) bool { return v.carries(peer, a.Address) }) {
+			a.Nodes = append(a.Nodes, r.node)
+		}
+	}
 	// A node reports Services. Of a Service that an advertisement covers only
 	// in part, it answers for the covered addresses.
 	if g, ok := v.announce.Group(svc.Key); ok && !g.Has(a.Address) {
 		return a
 	}
 	for _, o := range v.cluster.owners(svc.Key) {
-		a.Nodes = append(a.Nodes, o.node)
+		if !slices.Contains(a.Nodes, o.node) {
+			a.Nodes = append(a.Nodes, o.node)
+		}
 		a.Interfaces = append(a.Interfaces, o.interfaces...)
 	}
 	slices.Sort(a.Interfaces)
@@ -180,13 +187,17 @@ func addressTable(w io.Writer, list []Address, wide bool) error {
 		}
 		fmt.Fprintln(t, strings.Join(narrow, "\t"))
 	}
+	most := 3
+	if wide {
+		most = 100
+	}
 	row([]string{"ADDRESS", "SERVICE", "POOL", "SINCE", "NODE", "RESERVED"}, []string{"INTERFACES", "SHARING KEY", "ANNOUNCED", "QUOTA"})
 	for _, a := range list {
 		service := "-"
 		if a.Service != "" {
 			service = a.Namespace + "/" + a.Service
 		}
-		row([]string{a.Address.String(), service, orDash(a.Pool), orDash(a.since()), orDash(strings.Join(a.Nodes, ",")), orDash(a.Reservation)},
+		row([]string{a.Address.String(), service, orDash(a.Pool), orDash(a.since()), orDash(short(a.Nodes, most)), orDash(a.Reservation)},
 			[]string{orDash(strings.Join(a.Interfaces, ",")), orDash(a.SharingKey), orDash(a.Announced), orDash(a.Quota)})
 	}
 	return t.Flush()

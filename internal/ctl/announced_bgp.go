@@ -17,7 +17,7 @@ import (
 func (t *tale) announcedBGP() announced {
 	v := t.view
 	verdict := v.announce.VerdictBGP(t.key)
-	routers := v.routers(t.key)
+	routers := v.routed[t.key]
 	var up []routing
 	var names []string
 	for _, r := range routers {

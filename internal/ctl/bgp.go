@@ -258,42 +258,49 @@ func PrintRoutes(w io.Writer, list []Route, format string) error {
 	return t.Flush()
 }
 
-// routers lists the nodes from which routers have a Service's routes, by name:
-// the sessions that the node reports for the Service and that are up, and the
-// names of those that are not.
-func (v *View) routers(key lb.ServiceKey) []routing {
-	c := v.cluster
-	var out []routing
+// routing is a node that announces a Service to routers, as far as sessions are
+// up.
+type routing struct {
+	node     string
+	up, down []string // names of BGPPeers
+}
+
+// routings lists, for each Service, the nodes that report that they announce it
+// with BGP, by name. What they report are the routers that are to have it; which
+// of them can is in their BGPSession objects.
+func (c *Cluster) routings() map[lb.ServiceKey][]routing {
+	type end struct{ node, peer string }
+	up := map[end]bool{}
+	for _, o := range c.Sessions {
+		node, peer := sessionNames(o)
+		known, ready := c.running(api.ComponentSpeaker, node)
+		up[end{node, peer}] = o.Namespace == c.Namespace && o.Status.State == v1alpha1.SessionEstablished && (!known || ready > 0)
+	}
+	out := map[lb.ServiceKey][]routing{}
 	for _, s := range c.BGPStatuses {
-		if s.Namespace != c.Namespace || serviceOf(s) != key {
+		if s.Namespace != c.Namespace {
 			continue
 		}
 		r := routing{node: cmp.Or(s.Status.Node, s.Labels[api.LabelNode])}
-		known, ready := c.running(api.ComponentSpeaker, r.node)
 		for _, peer := range s.Status.Peers {
-			if up := c.established(r.node, peer); up && (!known || ready > 0) {
+			if up[end{r.node, peer}] {
 				r.up = append(r.up, peer)
 			} else {
 				r.down = append(r.down, peer)
 			}
 		}
-		out = append(out, r)
+		out[serviceOf(s)] = append(out[serviceOf(s)], r)
 	}
-	slices.SortFunc(out, func(a, b routing) int { return cmp.Compare(a.node, b.node) })
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b routing) int { return cmp.Compare(a.node, b.node) })
+	}
 	return out
 }
 
-// routing is a node that announces a Service to routers, as far as sessions are
-// up.
-type routing struct {
-	node     string
-	up, down []string
-}
-
-func (c *Cluster) established(node, peer string) bool {
-	return slices.ContainsFunc(c.Sessions, func(o *v1alpha1.BGPSession) bool {
-		n, p := sessionNames(o)
-		return n == node && p == peer && o.Namespace == c.Namespace && o.Status.State == v1alpha1.SessionEstablished
+// carries reports whether sessions with a peer carry the family of an address.
+func (v *View) carries(peer string, a netip.Addr) bool {
+	return slices.ContainsFunc(v.snap.Peers, func(p lb.Peer) bool {
+		return p.Name == peer && (p.DualStack || p.Interface != "" || p.Address.Is4() == a.Is4())
 	})
 }
 

@@ -11,9 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
-	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/core/bgp"
 	"github.com/heraldlb/herald/internal/core/lb"
 	"github.com/heraldlb/herald/internal/core/reason"
@@ -45,6 +43,9 @@ func (v *View) ExplainBGP(f BGPFilter) ([]Path, error) {
 		fix := fixOf(verdict.Code)
 		if verdict.Code == reason.NoAdvertisement { // the list of reasons thinks of ARP and NDP
 			fix = "Create a BGPAdvertisement, or have one select the Service and the pool of its address."
+			if _, l2 := v.announce.Group(f.Service); l2 {
+				fix = "Nothing, if an L2Advertisement is all it is to have: heraldctl explain service. Else create a BGPAdvertisement, or have one select it."
+			}
 		}
 		return []Path{path("", "", verdict, fix)}, nil
 	}
@@ -132,9 +133,7 @@ func held(svc *lb.Service) (reason.Reason, string) {
 
 // reports reports whether a node says that it announces a Service with BGP.
 func (v *View) reports(node lb.NodeName, key lb.ServiceKey) bool {
-	return slices.ContainsFunc(v.cluster.BGPStatuses, func(o *v1beta1.ServiceBGPStatus) bool {
-		return o.Namespace == v.cluster.Namespace && serviceOf(o) == key && cmp.Or(o.Status.Node, o.Labels[api.LabelNode]) == string(node)
-	})
+	return slices.ContainsFunc(v.routed[key], func(r routing) bool { return r.node == string(node) })
 }
 
 // heldRoutes is how many routes of a session are for Services only that the node

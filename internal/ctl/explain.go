@@ -121,7 +121,7 @@ func classText(class string) string {
 
 func (t *tale) tell() {
 	t.d, _ = decision(&t.view.ipam, t.key)
-	t.repair()
+	t.repair(true)
 	address, announced := t.address(), t.announced()
 	t.headline(announced)
 	t.section("It asks for", asks(t.svc)...)
@@ -134,12 +134,27 @@ func (t *tale) tell() {
 	for _, old := range t.svc.Request.Deprecated {
 		t.fix(fmt.Sprintf("The annotation %s is deprecated: use %s.", old, api.Prefix+strings.TrimPrefix(old, api.PrefixLegacy)))
 	}
+	t.repair(false)
 }
 
-// repair begins the advice: what an invalid object was meant to do is missing.
-func (t *tale) repair() {
+// repair advises to repair invalid objects: those first of whose kind something
+// is missing here, and the others at the end.
+func (t *tale) repair(missing bool) {
 	for _, p := range t.view.problems {
-		if p.Kind == snapshot.KindPool || p.Kind == snapshot.KindL2Advertisement {
+		lacks := false
+		switch p.Kind {
+		case snapshot.KindPool:
+			lacks = slices.Contains([]reason.Code{
+				reason.NoPools, reason.NoPoolFits, reason.PoolsExhausted, reason.PoolInvalid, reason.AddressNotInPool,
+				reason.DualStackUnavailable, reason.AddressKept, reason.SecondFamilyMissing,
+			}, t.d.Reason.Code)
+		case snapshot.KindL2Advertisement:
+			verdict := t.view.announce.Verdict(t.key).Code
+			lacks = verdict == reason.NoAdvertisement || verdict == reason.NoCandidate
+		default:
+			continue
+		}
+		if lacks == missing {
 			t.fix(fmt.Sprintf("Repair %s %s: see what is wrong with it above.", p.Kind, p.Name))
 		}
 	}

@@ -66,11 +66,12 @@ func (v *View) poolText(svc *lb.Service, p *lb.Pool) string {
 		return text
 	}
 	d := v.whatIf(svc, p)
+	onRequest := !p.AutoAssign && svc.Request.Pool == "" && len(svc.Request.Addresses) == 0
 	switch {
+	case onRequest && (len(d.Addresses) > 0 || d.Reason.Code == reason.PoolsExhausted || d.Reason.Code == reason.QuotaExceeded):
+		return "serves it only on request (autoAssign: false)" // more room would not help
 	case len(d.Addresses) == 0:
 		return strings.TrimPrefix(d.Reason.Text, fmt.Sprintf("pool %q ", p.Name))
-	case !p.AutoAssign && svc.Request.Pool == "" && len(svc.Request.Addresses) == 0:
-		return "serves it only on request (autoAssign: false)"
 	case d.Reason.Code == reason.SecondFamilyMissing:
 		return fmt.Sprintf("could give only an %s address", lb.FamilyOf(d.Addresses[0]))
 	case len(svc.Assigned) > 0:

@@ -20,6 +20,7 @@ type View struct {
 	problems []snapshot.Problem
 	ipam     ipam.Result
 	announce announce.Result
+	routed   map[lb.ServiceKey][]routing
 }
 
 // Look runs the planners. The cluster must not change afterwards.
@@ -28,6 +29,7 @@ func Look(c *Cluster) *View {
 	v.snap, v.problems = snapshot.Build(c.objects(), c.options())
 	v.ipam = ipam.Plan(v.snap)
 	v.announce = announce.Plan(&v.snap, "")
+	v.routed = c.routings()
 	return v
 }
 
