@@ -131,7 +131,7 @@ func held(svc *lb.Service) (reason.Reason, string) {
 		fixOf(reason.ProxyNotReady)
 }
 
-// reports reports whether a node says that it announces a Service with BGP.
+// reports is whether a node says that it announces a Service with BGP.
 func (v *View) reports(node lb.NodeName, key lb.ServiceKey) bool {
 	return slices.ContainsFunc(v.routed[key], func(r routing) bool { return r.node == string(node) })
 }

@@ -141,7 +141,7 @@ func (t *tale) tell() {
 // is missing here, and the others at the end.
 func (t *tale) repair(missing bool) {
 	for _, p := range t.view.problems {
-		lacks := false
+		var lacks bool
 		switch p.Kind {
 		case snapshot.KindPool:
 			lacks = slices.Contains([]reason.Code{
