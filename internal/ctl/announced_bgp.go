@@ -123,7 +123,7 @@ func (t *tale) sessionProblem(node string) string {
 		texts = append(texts, text)
 	}
 	if len(texts) == 0 {
-		return "it reports no session"
+		return "no session is reported: its speaker has just started, or the others do not hear it"
 	}
 	return strings.Join(texts, "; ")
 }

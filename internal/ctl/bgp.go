@@ -150,7 +150,7 @@ func (v *View) session(node lb.NodeName, w *bgp.Session) Session {
 	case known && ready == 0:
 		s.Problem = "no speaker Pod is ready on the node"
 	default:
-		s.Problem = "the node reports nothing about it yet"
+		s.Problem = "nothing is reported about it: the speaker has just started, or the others do not hear it"
 	}
 	s.Address = cmp.Or(s.Address, w.Key.String())
 	s.Wanted = len(w.Routes)

@@ -151,8 +151,6 @@ func (t *tale) repair(missing bool) {
 		case snapshot.KindL2Advertisement:
 			verdict := t.view.announce.Verdict(t.key).Code
 			lacks = verdict == reason.NoAdvertisement || verdict == reason.NoCandidate
-		default:
-			continue
 		}
 		if lacks == missing {
 			t.fix(fmt.Sprintf("Repair %s %s: see what is wrong with it above.", p.Kind, p.Name))

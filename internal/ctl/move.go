@@ -46,7 +46,7 @@ func (v *View) Move(key lb.ServiceKey, to string) (m Move, done bool, err error)
 	}
 	g, ok := v.announce.Group(key)
 	if !ok {
-		return Move{}, false, fmt.Errorf("no L2Advertisement covers Service %s: nobody answers for it, so there is nothing to move", key)
+		return Move{}, false, fmt.Errorf("no L2Advertisement covers Service %s: no node answers for it by ARP or NDP, so there is nothing to move", key)
 	}
 	o := v.ownership(g)
 	m = Move{Service: key, From: strings.Join(o.Nodes, ","), To: to}
