@@ -248,9 +248,9 @@ func (r *routed) announce(ctx context.Context, o Options, _ *cluster) ([]Result,
 }
 
 // endpoint adds an endpoint that serves, as the controller of EndpointSlices would, but without its queue.
-func (r *routed) endpoint(ctx context.Context, service string) error {
+func (c *cluster) endpoint(ctx context.Context, service string) error {
 	ready, node, port := true, "node1", int32(80)
-	_, err := r.kube.DiscoveryV1().EndpointSlices("default").Create(ctx, &discoveryv1.EndpointSlice{
+	_, err := c.kube.DiscoveryV1().EndpointSlices("default").Create(ctx, &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.250"}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},

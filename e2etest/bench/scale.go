@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -74,24 +75,10 @@ kind: L2Advertisement
 metadata: {name: load, namespace: %[1]s}
 `
 
-// manyServer is one Pod, which is enough for an address to be announced.
-const manyServer = `
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: server}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: server}}
-  template:
-    metadata: {labels: {app: server}}
-    spec:
-      containers: [{name: server, image: example/server}]
-`
-
 // tenThousandAddresses measures one speaker that answers for 10,000 addresses, and then announces them to a router instead.
-// kube-proxy is stopped, as above: nothing is sent to the addresses. The speaker starts when all Services have an address: what it
-// does while they come is not measured here, and on two cores the API server needs most of the time for what is written.
+// kube-proxy is stopped, as above: nothing is sent to the addresses. The speaker starts when all Services have an address and an
+// endpoint: what it does while they come is not measured here, and on two cores the API server needs most of the time for what is
+// written. For that reason, too, the endpoints are made by this program, without the controllers that would look for Pods.
 func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 	c, err := up(ctx, o, lab.Options{Nodes: 1, Subnet: netip.MustParsePrefix("10.60.0.0/16"), Routers: []lab.Router{{Name: bgpRouter, Daemon: "frr", Config: manyRouter}}})
 	if err != nil {
@@ -101,18 +88,18 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 	if err := c.noSpeakers(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := c.apply(ctx, fmt.Sprintf(manyManifests+manyServer, o.Namespace)); err != nil {
-		return nil, err
-	}
-	if err := wait(ctx, readyLimit, c.serversReady); err != nil {
-		return nil, err
-	}
 	if err := c.stopProxies(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := c.apply(ctx, fmt.Sprintf(manyManifests, o.Namespace)); err != nil {
 		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, manyLimit)
 	defer cancel()
-	if _, err := c.burst(limited, o, o.Many, "server"); err != nil {
+	if _, err := c.burst(limited, o, o.Many, ""); err != nil {
+		return nil, err
+	}
+	if err := c.endpoints(limited, o); err != nil {
 		return nil, err
 	}
 	byL2 := o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k")
@@ -134,6 +121,21 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 		}},
 		{o.wantsAny("bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"), fullTable},
 	})
+}
+
+// endpoints gives all Services an endpoint.
+func (c *cluster) endpoints(ctx context.Context, o Options) error {
+	list, _, err := burst.List(ctx, c.kube)
+	if err != nil {
+		return err
+	}
+	o.say("make %d EndpointSlices", len(list))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(burst.Clients)
+	for _, s := range list {
+		g.Go(func() error { return c.endpoint(ctx, s.Name) })
+	}
+	return g.Wait()
 }
 
 // measurement is one of those that share a lab.
