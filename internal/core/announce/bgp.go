@@ -56,6 +56,9 @@ func (r *Result) planBGP() {
 				continue
 			}
 			for _, a := range ads {
+				if r.BGP == nil {
+					r.BGP = make([]Announcement, 0, len(r.snapshot.Services))
+				}
 				r.BGP = append(r.BGP, Announcement{Service: svc.Key, Address: ip, Advertisement: a, Endpoints: count, HealthPort: svc.HealthPort})
 			}
 		}

@@ -137,7 +137,7 @@ func (p *planner) routesFor(peer string, v4, v6 bool) []Route {
 	if list, ok := p.routes[key]; ok {
 		return list
 	}
-	building := map[netip.Prefix]*building{}
+	building := make(map[netip.Prefix]*building, len(p.announcements))
 	for _, a := range p.announcements {
 		if uses[a.Advertisement] == 0 || !carries(a.Address, v4, v6) {
 			continue
@@ -152,7 +152,9 @@ func (p *planner) routesFor(peer string, v4, v6 bool) []Route {
 		b.add(ad, a)
 	}
 	list := make([]Route, 0, len(building))
-	for _, prefix := range slices.SortedFunc(maps.Keys(building), comparePrefix) {
+	prefixes := slices.AppendSeq(make([]netip.Prefix, 0, len(building)), maps.Keys(building))
+	slices.SortFunc(prefixes, comparePrefix)
+	for _, prefix := range prefixes {
 		list = append(list, Route{Prefix: prefix, Attributes: building[prefix].finish(p.in.Draining)})
 	}
 	p.routes[key] = list
@@ -230,7 +232,7 @@ func sorted(list []netip.Addr) []netip.Addr {
 
 // services says which peers get routes for which Service.
 func (p *planner) services(sessions []Session) []ServicePeers {
-	byService := map[lb.ServiceKey]*ServicePeers{}
+	byService := make(map[lb.ServiceKey]*ServicePeers, len(p.announcements))
 	for _, a := range p.announcements {
 		sp := byService[a.Service]
 		if sp == nil {
@@ -251,7 +253,9 @@ func (p *planner) services(sessions []Session) []ServicePeers {
 		}
 	}
 	out := make([]ServicePeers, 0, len(byService))
-	for _, key := range slices.SortedFunc(maps.Keys(byService), lb.ServiceKey.Compare) {
+	keys := slices.AppendSeq(make([]lb.ServiceKey, 0, len(byService)), maps.Keys(byService))
+	slices.SortFunc(keys, lb.ServiceKey.Compare)
+	for _, key := range keys {
 		sp := byService[key]
 		sp.Addresses, sp.Uncarried = sorted(sp.Addresses), sorted(sp.Uncarried)
 		// Another advertisement may have a session for it.
