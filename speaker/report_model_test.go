@@ -103,6 +103,41 @@ func TestReportsStuck(t *testing.T) {
 	}
 }
 
+// TestReportsAreNoNews: what a speaker has written leads to no other plan, and what
+// others make of it neither, but is mended.
+func TestReportsAreNoNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "n1")
+		defer w.stopAll()
+		w.advertise(true, true)
+		w.startAll()
+		w.settle("start", worldLimit)
+		time.Sleep(time.Minute)
+		plan := w.alive["n1"].speaker.planned.Load()
+		w.setLink("n1", false)
+		w.settle("no link", worldLimit)
+		w.setSession("n1", false)
+		w.settle("no session", worldLimit)
+		w.setLink("n1", true)
+		w.settle("link again", worldLimit)
+		w.api.mu.Lock()
+		for id := range w.api.objects {
+			if strings.HasPrefix(id, "servicel2statuses/") {
+				w.api.drop(id)
+			}
+		}
+		w.api.mu.Unlock()
+		if w.wrongObjects() == "" {
+			t.Error("nobody misses the ServiceL2Status")
+		}
+		w.settle("deleted by others", worldLimit)
+		if w.alive["n1"].speaker.planned.Load() != plan {
+			t.Error("there was another plan")
+		}
+	})
+}
+
 // TestReportsWhileCleaning: the reports of a dead node cannot be removed, and
 // nothing else waits for that.
 func TestReportsWhileCleaning(t *testing.T) {

@@ -56,6 +56,7 @@ type worldNode struct {
 	answers  *announcer
 	routers  *worldSessions
 	links    *fakeLinks
+	speaker  *speaker
 	stop     context.CancelFunc
 	done     chan error
 }
@@ -221,7 +222,7 @@ func (w *world) start(name lb.NodeName) {
 		messages: n.messages, network: n.links, answers: n.answers, routers: n.routers, failures: &fakeBFD{events: make(chan bfd.Event)}, ports: newFakePorts(),
 	})
 	ctx, stop := context.WithCancel(w.t.Context())
-	n.stop = stop
+	n.speaker, n.stop = s, stop
 	go func() { n.done <- s.run(ctx) }()
 	w.alive[name] = n
 }

@@ -140,7 +140,10 @@ func (s *speaker) watch(cfg *rest.Config) error {
 		Host:        s.opts.NodeName,
 		UserAgent:   "herald-speaker",
 		Changed:     s.planLoop.Poke,
-		Logger:      s.log,
+		// A speaker reports on thousands of Services when it starts, and what it
+		// has written leads to no other plan.
+		ReportChanged: s.reportLoop.Poke,
+		Logger:        s.log,
 	})
 	return err
 }

@@ -173,7 +173,17 @@ func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 		})
 		return took, err
 	}
-	if err := wait(ctx, manyLimit, func(context.Context) error { _, err := ask(owned); return err }); err != nil {
+	left := owned
+	if err := wait(ctx, manyLimit, func(context.Context) error {
+		for len(left) > 0 {
+			some := left[:min(100, len(left))]
+			if _, err := ask(some); err != nil {
+				return err
+			}
+			left = left[len(some):]
+		}
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	if err := c.atRest(ctx); err != nil { // it has reported on all of them

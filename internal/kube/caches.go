@@ -53,6 +53,9 @@ type Caches struct {
 	log     *slog.Logger
 	sources []*source
 	changed func()
+	// reportChanged is for kinds that are reports, and for what this program has
+	// written itself; nil: as changed.
+	reportChanged func()
 	// quiet: what this program has written itself is no change.
 	quiet bool
 	// serviceGone gets Services that were deleted or are no longer of type
@@ -116,13 +119,16 @@ func (c *Caches) configure(s *source) error {
 		return err
 	}
 	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { c.changed() },
+		AddFunc: func(any) { c.changedOf(s) },
 		UpdateFunc: func(before, after any) {
-			if o, ok := after.(snapshot.Object); ok && s.overlay.echo(o) && c.quiet {
+			if o, ok := after.(snapshot.Object); ok && s.overlay.echo(o) && (c.quiet || c.reportChanged != nil) {
+				if c.reportChanged != nil {
+					c.reportChanged()
+				}
 				return
 			}
 			if !sameButVersion(before, after) {
-				c.changed()
+				c.changedOf(s)
 			}
 		},
 		DeleteFunc: func(obj any) {
@@ -136,10 +142,19 @@ func (c *Caches) configure(s *source) error {
 			if svc, ok := obj.(*corev1.Service); ok && c.serviceGone != nil {
 				c.serviceGone(svc)
 			}
-			c.changed()
+			c.changedOf(s)
 		},
 	})
 	return err
+}
+
+// changedOf says that an object of a kind changed.
+func (c *Caches) changedOf(s *source) {
+	if s.kind.report && c.reportChanged != nil {
+		c.reportChanged()
+		return
+	}
+	c.changed()
 }
 
 // watchFailed notes a kind that is not served. Everything else (a lost

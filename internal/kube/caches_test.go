@@ -16,12 +16,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
+	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 )
@@ -200,6 +202,45 @@ func TestCachesQuietWrites(t *testing.T) {
 			if got := f.pokes.Load() - before; got != step.want {
 				t.Errorf("%s: %d rounds, want %d", step.what, got, step.want)
 			}
+		}
+	})
+}
+
+// TestCachesReports: what a speaker reports leads to other calls than what it plans from.
+func TestCachesReports(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var reports atomic.Int32
+		f := startWith(t, SpeakerKinds("n1", labels.Nothing()), nil, func(c *Caches) { c.reportChanged = func() { reports.Add(1) } })
+		settle()
+		meta := metav1.ObjectMeta{Namespace: "metallb-system", Name: "a", UID: "u"}
+		changed := meta
+		changed.Labels = map[string]string{"is": "changed"}
+		for kind, object := range map[string]func(metav1.ObjectMeta) runtime.Object{
+			"ServiceL2Status.metallb.io":    func(m metav1.ObjectMeta) runtime.Object { return &v1beta1.ServiceL2Status{ObjectMeta: m} },
+			"ServiceBGPStatus.metallb.io":   func(m metav1.ObjectMeta) runtime.Object { return &v1beta1.ServiceBGPStatus{ObjectMeta: m} },
+			"BGPSession.heraldlb.io":        func(m metav1.ObjectMeta) runtime.Object { return &v1alpha1.BGPSession{ObjectMeta: m} },
+			"ConfigurationState.metallb.io": func(m metav1.ObjectMeta) runtime.Object { return &v1beta1.ConfigurationState{ObjectMeta: m} },
+		} {
+			plans, before := f.pokes.Load(), reports.Load()
+			source := f.server.sources[kind]
+			for _, change := range []func(){
+				func() { source.Add(object(meta)) },
+				func() { source.Modify(object(changed)) },
+				func() { source.Delete(object(changed)) },
+			} {
+				change()
+				settle()
+			}
+			if p, r := f.pokes.Load()-plans, reports.Load()-before; p != 0 || r != 3 {
+				t.Errorf("%s: %d plans and %d reports after three changes, want 0 and 3", kind, p, r)
+			}
+		}
+		plans := f.pokes.Load()
+		f.server.sources["L2Advertisement.metallb.io"].Add(&v1beta1.L2Advertisement{ObjectMeta: meta})
+		settle()
+		if p := f.pokes.Load() - plans; p != 1 {
+			t.Errorf("%d plans after an L2Advertisement, want 1", p)
 		}
 	})
 }

@@ -38,6 +38,10 @@ type Options struct {
 	// Changed is called when a watched object changed in a way that matters.
 	// It must not block. Usually Loop.Poke. Required.
 	Changed func()
+	// ReportChanged is called instead for objects that are only what the program
+	// itself reports, and for its own writes to others: what it decides does not
+	// depend on them, but the next report may. Optional: then it is Changed.
+	ReportChanged func()
 	// QuietWrites spares Changed the echo of the program's own writes. It is for
 	// those who can decide nothing new after them.
 	QuietWrites bool
@@ -85,6 +89,7 @@ func New(o Options) (*Cluster, error) {
 	}
 	caches.definitions = conns.definition
 	caches.quiet = o.QuietWrites
+	caches.reportChanged = o.ReportChanged
 	b := record.NewBroadcaster(record.WithCorrelatorOptions(record.CorrelatorOptions{LRUCacheSize: eventsKnown}))
 	return &Cluster{
 		namespace:   o.Namespace,

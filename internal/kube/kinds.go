@@ -27,6 +27,9 @@ type Kind struct {
 	own    bool
 	fields fields.Selector // nil: all
 	labels labels.Selector // nil: all
+	// report: the objects are what the program itself says, and nothing that it
+	// decides depends on them.
+	report bool
 	// definition names the CustomResourceDefinition without which the objects
 	// are not gone for good; see limbo.go.
 	definition string
@@ -75,6 +78,9 @@ func SpeakerKinds(node string, speakers labels.Selector) []Kind {
 		func(o *snapshot.Objects) *[]*v1alpha1.BGPSession { return &o.BGPSessions })
 	sessions.gvk, sessions.labels = v1alpha1.GroupVersion.WithKind("BGPSession"), ofNode
 
+	state := configurationState(api.ComponentSpeaker + "-" + node)
+	state.report, l2.report, bgp.report, sessions.report = true, true, true, true
+
 	common := commonKinds(api.ConditionAnnounced)
 	for i, k := range common {
 		// A pool that is gone is missed by nobody: what was given from it is
@@ -83,7 +89,7 @@ func SpeakerKinds(node string, speakers labels.Selector) []Kind {
 			common[i].definition = k.resource + "." + k.gvk.Group
 		}
 	}
-	return append(common, configurationState(api.ComponentSpeaker+"-"+node), slices, pods, l2, bgp, sessions)
+	return append(common, state, slices, pods, l2, bgp, sessions)
 }
 
 func commonKinds(condition string) []Kind {

@@ -130,7 +130,7 @@ func (c *Caches) remember(obj snapshot.Object, created bool) {
 				// no event will tell.
 				time.AfterFunc(createdFor, func() {
 					if s.overlay.missing(uid) {
-						c.changed()
+						c.changedOf(s)
 					}
 				})
 			}
