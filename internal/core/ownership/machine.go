@@ -83,6 +83,7 @@ type Machine struct {
 	offers   []*group                  // of giving, to be sent
 	urges    []letterOn                // to be sent
 	acks     map[letterOn]bool         // to be sent
+	insists  map[letterOn]insisting    // claims to be repeated
 	greeted  map[lb.NodeName]time.Time // nodes that came; when to greet them once more
 	greet    []lb.NodeName             // to be greeted now
 	remind   []lb.NodeName             // to be told what they hold
@@ -165,6 +166,7 @@ func New(cfg Config) *Machine {
 		conceded:  map[netip.Addr]claim{},
 		giving:    map[netip.Addr]*group{},
 		acks:      map[letterOn]bool{},
+		insists:   map[letterOn]insisting{},
 		greeted:   map[lb.NodeName]time.Time{},
 	}
 }
@@ -209,6 +211,11 @@ func (m *Machine) Next() time.Time {
 			if next.IsZero() || due.Before(next) {
 				next = due
 			}
+		}
+	}
+	for _, i := range m.insists {
+		if next.IsZero() || i.due.Before(next) {
+			next = i.due
 		}
 	}
 	return next

@@ -91,6 +91,9 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 		default:
 			m.news[ip] = true
 			m.disputed[ip] = c.Node != m.cfg.Self
+			if g, grouped := m.byAddress[ip]; grouped {
+				m.insist(letterOn{c.Node, g.Key})
+			}
 		}
 		return
 	}

@@ -69,9 +69,7 @@ func (p *packer) offer(g *group, turn uint64) {
 	p.size += offerSize
 }
 
-// ack shows the claims on a group.
-func (p *packer) ack(g *group) { p.group(g) }
-
+// group shows the claims on a group.
 func (p *packer) group(g *group) {
 	addresses := g.Addresses
 	if !g.Has(g.Key) {

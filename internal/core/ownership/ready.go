@@ -55,8 +55,10 @@ func (m *Machine) messages() []Letter {
 		news.claim(c.ip, c.claim)
 	}
 	out = append(out, news.finish()...)
-	acks := m.dueAcks()
-	for _, to := range m.correspondents(acks) {
+	shown := append(m.dueAcks(), m.dueInsists()...)
+	slices.SortFunc(shown, func(a, b letterOn) int { return cmp.Or(cmp.Compare(a.to, b.to), a.key.Compare(b.key)) })
+	shown = slices.Compact(shown)
+	for _, to := range m.correspondents(shown) {
 		p := packer{m: m, to: to}
 		if slices.Contains(m.greet, to) {
 			out = append(out, m.greeting(to)...)
@@ -74,9 +76,9 @@ func (m *Machine) messages() []Letter {
 				p.offer(g, 0)
 			}
 		}
-		for _, a := range acks {
+		for _, a := range shown {
 			if a.to == to {
-				p.ack(m.groups[a.key])
+				p.group(m.groups[a.key])
 			}
 		}
 		out = append(out, p.finish()...)
@@ -161,8 +163,8 @@ func (m *Machine) greetDue() {
 }
 
 // correspondents are the nodes that something is to be told alone, sorted.
-func (m *Machine) correspondents(acks []letterOn) []lb.NodeName {
-	if len(m.offers)+len(m.urges)+len(acks)+len(m.greet)+len(m.remind) == 0 {
+func (m *Machine) correspondents(shown []letterOn) []lb.NodeName {
+	if len(m.offers)+len(m.urges)+len(shown)+len(m.greet)+len(m.remind) == 0 {
 		return nil
 	}
 	var out []lb.NodeName
@@ -172,7 +174,7 @@ func (m *Machine) correspondents(acks []letterOn) []lb.NodeName {
 	for _, u := range m.urges {
 		out = append(out, u.to)
 	}
-	for _, a := range acks {
+	for _, a := range shown {
 		out = append(out, a.to)
 	}
 	out = append(out, m.greet...)

@@ -3,9 +3,7 @@
 package ownership
 
 import (
-	"cmp"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -118,7 +116,7 @@ func (m *Machine) quiet(ip netip.Addr) bool {
 	return is && m.claims[ip].node == m.cfg.Self
 }
 
-// dueAcks takes the answers to offers that need not wait any more, sorted: an
+// dueAcks takes the answers to offers that need not wait any more: an
 // offer is answered once this node answers for the group.
 func (m *Machine) dueAcks() []letterOn {
 	var due []letterOn
@@ -132,7 +130,6 @@ func (m *Machine) dueAcks() []letterOn {
 			due = append(due, a)
 		}
 	}
-	slices.SortFunc(due, func(a, b letterOn) int { return cmp.Or(cmp.Compare(a.to, b.to), a.key.Compare(b.key)) })
 	return due
 }
 

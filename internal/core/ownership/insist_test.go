@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/heraldlb/herald/internal/core/lb"
+	"github.com/heraldlb/herald/internal/core/ownership"
+)
+
+// TestInsist: n1 takes an address from n2, which lives, and every packet that tells
+// n2 is lost but the last. n1 says it to n2 again, soon and not for ever, and
+// until n2 hears it.
+func TestInsist(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.1", "n1", "n2")
+	n1, n2 := settled("n1", g), settled("n2", g)
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2})
+	post(t, n2.Ready(), n1)
+	n1.Ready()
+	begun := believes(n1)
+	n1.SetGroups(groups(group("192.0.2.1", "n1"))) // n2 has not heard of this
+	r := n1.Ready()
+	if len(r.Start) != 1 || len(n2.Answers()) != 1 {
+		t.Fatalf("n1 starts %v, n2 answers for %v; both should have the address", r.Start, n2.Answers())
+	}
+	const ms = time.Millisecond
+	var sent []time.Duration
+	for at := ms; at < 2*time.Second; at += ms {
+		n1.Tick(begun.Add(at))
+		r = n1.Ready()
+		for _, l := range r.Send {
+			if l.To != "n2" {
+				continue
+			}
+			if sent = append(sent, at); len(sent) == 5 {
+				receive(t, n2, l.Data)
+			}
+		}
+	}
+	if diff := cmp.Diff([]time.Duration{20 * ms, 60 * ms, 140 * ms, 300 * ms, 620 * ms}, sent); diff != "" {
+		t.Errorf("letters to n2 (-want +got):\n%s", diff)
+	}
+	n2.Ready()
+	if len(n2.Answers()) != 0 {
+		t.Error("n2 answers still")
+	}
+}
+
+// believes lets so much time go by that a machine does not believe a claim any more
+// only because it has just learned it.
+func believes(m *ownership.Machine) (now time.Time) {
+	for at := time.Duration(0); at <= time.Second; at += ownership.TickInterval {
+		now = start.Add(at)
+		m.Tick(now)
+		m.Ready()
+	}
+	return now
+}
+
+// TestInsistQuietly: a claim that is not to be told yet is not repeated either.
+func TestInsistQuietly(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.1", "n1", "n2")
+	n1, n2 := slow("n1", g), settled("n2", g)
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2})
+	post(t, n2.Ready(), n1)
+	n1.Ready()
+	begun := believes(n1)
+	n1.SetGroups(groups(group("192.0.2.1", "n1")))
+	letters := func(from, to time.Duration) (count int) {
+		for at := from; at < to; at += 5 * time.Millisecond {
+			n1.Tick(begun.Add(at))
+			for _, l := range n1.Ready().Send {
+				if l.To == "n2" {
+					count++
+				}
+			}
+		}
+		return count
+	}
+	if n := letters(0, 100*time.Millisecond); n != 0 {
+		t.Errorf("n1 told its claim %d times before it answers", n)
+	}
+	n1.Started(addr("192.0.2.1"))
+	if n := letters(100*time.Millisecond, 145*time.Millisecond); n == 0 {
+		t.Error("n1 does not insist though it answers")
+	}
+}
