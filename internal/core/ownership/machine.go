@@ -55,6 +55,7 @@ type Machine struct {
 	// A settled node knows what the others know, so it may claim and answer.
 	settled  bool
 	waking   bool                 // not settled any more; see unsettle
+	unsure   bool                 // settled by itself; see askIfUnsure
 	deadline time.Time            // settled at the latest; zero: no limit yet
 	informed bool                 // by the full state of a settled node
 	asked    time.Time            // for full states, last
@@ -195,6 +196,7 @@ func (m *Machine) Tick(now time.Time) {
 			m.dirty[key] = true
 		}
 	}
+	m.askIfUnsure()
 	m.lookAtStale()
 	m.startsLate()
 	m.greetDue()

@@ -16,6 +16,9 @@ import (
 // News of a settled node are no full state, but show that there is one to ask
 // for: it may have settled since the nodes met.
 func (m *Machine) hear(msg *message) {
+	if msg.full && msg.settled {
+		m.unsure = false
+	}
 	switch {
 	case m.settled:
 	case !msg.settled:
@@ -54,6 +57,7 @@ func (m *Machine) trySettle() {
 		return
 	}
 	m.settled, m.waking = true, false
+	m.unsure = !m.informed && !m.allHeard()
 	m.newSelf = true // tells those who wait for a settled node
 	m.informed = false
 	clear(m.heard)
@@ -62,6 +66,18 @@ func (m *Machine) trySettle() {
 	}
 	m.allDirty = true
 	m.ready.StateChanged = true
+}
+
+// unsureInterval is how often a node asks that has settled because nobody told it
+// anything, though gossip believes others alive. It may hear them again at any
+// time, and nobody notices that it did not.
+const unsureInterval = 2 * askInterval
+
+// askIfUnsure does so.
+func (m *Machine) askIfUnsure() {
+	if m.unsure && m.settled && m.now.Sub(m.asked) >= unsureInterval && m.othersAlive() {
+		m.ask()
+	}
 }
 
 // allHeard reports whether every node that should be there, or is, has been
