@@ -53,8 +53,8 @@ type Caches struct {
 	log     *slog.Logger
 	sources []*source
 	changed func()
-	// reportChanged is for kinds that are reports, and for what this program has
-	// written itself; nil: as changed.
+	// reportChanged is for kinds that are reports, and for the reports in
+	// Services; nil: as changed.
 	reportChanged func()
 	// quiet: what this program has written itself is no change.
 	quiet bool
@@ -121,13 +121,15 @@ func (c *Caches) configure(s *source) error {
 	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { c.changedOf(s) },
 		UpdateFunc: func(before, after any) {
-			if o, ok := after.(snapshot.Object); ok && s.overlay.echo(o) && (c.quiet || c.reportChanged != nil) {
-				if c.reportChanged != nil {
-					c.reportChanged()
-				}
-				return
+			echo := false
+			if o, ok := after.(snapshot.Object); ok {
+				echo = s.overlay.echo(o)
 			}
-			if !sameButVersion(before, after) {
+			switch {
+			case echo && c.quiet || sameButVersion(before, after):
+			case c.reportChanged != nil && onlyReported(before, after):
+				c.reportChanged()
+			default:
 				c.changedOf(s)
 			}
 		},

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
+	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1alpha1"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -236,6 +237,40 @@ func TestCachesReports(t *testing.T) {
 				t.Errorf("%s: %d plans and %d reports after three changes, want 0 and 3", kind, p, r)
 			}
 		}
+
+		// A Service is both. Whether this program has written the condition does not
+		// matter: the news of that may come before the answer.
+		svc := &corev1.Service{ObjectMeta: meta}
+		source := f.server.sources["Service"]
+		source.Add(svc)
+		settle()
+		for _, step := range []struct {
+			what           string
+			change         func(*corev1.Service)
+			plans, reports int32
+		}{
+			{"a condition", func(s *corev1.Service) {
+				s.Status.Conditions = []metav1.Condition{{Type: api.ConditionAnnounced, Message: "n1"}}
+			}, 0, 1},
+			{"another node's", func(s *corev1.Service) { s.Status.Conditions[0].Message = "n2" }, 0, 1},
+			{"the controller's", func(s *corev1.Service) {
+				s.Status.Conditions = append(s.Status.Conditions, metav1.Condition{Type: api.ConditionAllocated})
+			}, 0, 0},
+			{"an address", func(s *corev1.Service) {
+				s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
+			}, 1, 0},
+			{"both", func(s *corev1.Service) { s.Labels, s.Status.Conditions = map[string]string{"a": "b"}, nil }, 1, 0},
+		} {
+			plans, before := f.pokes.Load(), reports.Load()
+			svc = svc.DeepCopy()
+			step.change(svc)
+			source.Modify(svc.DeepCopy())
+			settle()
+			if p, r := f.pokes.Load()-plans, reports.Load()-before; p != step.plans || r != step.reports {
+				t.Errorf("%s: %d plans and %d reports, want %d and %d", step.what, p, r, step.plans, step.reports)
+			}
+		}
+
 		plans := f.pokes.Load()
 		f.server.sources["L2Advertisement.metallb.io"].Add(&v1beta1.L2Advertisement{ObjectMeta: meta})
 		settle()

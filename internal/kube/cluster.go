@@ -39,8 +39,9 @@ type Options struct {
 	// It must not block. Usually Loop.Poke. Required.
 	Changed func()
 	// ReportChanged is called instead for objects that are only what the program
-	// itself reports, and for its own writes to others: what it decides does not
-	// depend on them, but the next report may. Optional: then it is Changed.
+	// itself reports, and when nothing but its condition has changed in a Service:
+	// what it decides does not depend on them, but the next report may. Optional:
+	// then it is Changed.
 	ReportChanged func()
 	// QuietWrites spares Changed the echo of the program's own writes. It is for
 	// those who can decide nothing new after them.

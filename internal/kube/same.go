@@ -5,6 +5,7 @@ package kube
 import (
 	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/heraldlb/herald/internal/kube/snapshot"
@@ -30,4 +31,21 @@ func sameButVersion(before, after any) bool {
 	c := copied.Interface().(snapshot.Object)
 	c.SetResourceVersion(a.GetResourceVersion())
 	return equality.Semantic.DeepEqual(c, a)
+}
+
+// onlyReported reports whether two readings of a Service differ in nothing but
+// what a speaker reports on it: its condition. That is the echo of its own write,
+// which may come before the answer to it, or the report of another speaker.
+func onlyReported(before, after any) bool {
+	b, ok := before.(*corev1.Service)
+	if !ok {
+		return false
+	}
+	a, ok := after.(*corev1.Service)
+	if !ok {
+		return false
+	}
+	c := *b // b itself is shared with the cache
+	c.Status.Conditions = a.Status.Conditions
+	return sameButVersion(&c, a)
 }
