@@ -61,6 +61,8 @@ type settling struct {
 type entry struct {
 	since time.Time // when it was first wanted
 	due   bool
+	// gone is when it was last not wanted any more; zero: never, or long ago.
+	gone time.Time
 }
 
 // Step returns the announcements that are due, and when others will be (0:
@@ -74,11 +76,11 @@ func (s *Settle) Step(wanted []announce.Announcement, now time.Time) ([]announce
 	for _, a := range wanted {
 		key := settling{a.Service, a.Address}
 		e, known := s.entries[key]
-		if !known {
-			e = entry{since: now, due: first}
+		if !known || e.absent() {
+			e = entry{since: now, due: first, gone: e.gone}
 		}
 		if !e.due {
-			left := e.since.Add(s.wait(a.HealthPort)).Sub(now)
+			left := e.since.Add(s.wait(a.HealthPort, &e)).Sub(now)
 			e.due = left <= 0
 			if left > 0 && (again == 0 || left < again) {
 				again = left
@@ -94,14 +96,32 @@ func (s *Settle) Step(wanted []announce.Announcement, now time.Time) ([]announce
 		}
 		s.held[a.Service] = a.HealthPort
 	}
+	for key, e := range s.entries {
+		if _, still := entries[key]; still {
+			continue
+		}
+		if !e.absent() {
+			e = entry{gone: now}
+		}
+		if now.Sub(e.gone) < SilenceLimit {
+			entries[key] = e
+		}
+	}
 	s.entries = entries
 	return due, again
 }
 
-// wait is how long an announcement waits in all, by what is known now.
-func (s *Settle) wait(port uint16) time.Duration {
-	if port == 0 || s.Health == nil {
+// absent: it is not wanted, but was a moment ago.
+func (e *entry) absent() bool { return e.since.IsZero() }
+
+// wait is how long an announcement waits in all, by what is known now. Of one
+// that was away for a moment only, kube-proxy may still say what was true before.
+func (s *Settle) wait(port uint16, e *entry) time.Duration {
+	switch {
+	case port == 0 || s.Health == nil:
 		return s.Delay
+	case !e.gone.IsZero() && e.since.Sub(e.gone) < SilenceLimit:
+		return max(s.Delay, SilenceLimit)
 	}
 	switch s.Health(port) {
 	case HealthServing:

@@ -65,7 +65,18 @@ func TestSettleHealth(t *testing.T) {
 		{"who was away starts anew", []step{
 			{0, "local", unknown, "local", 0},
 			{time.Second, "", unknown, "", 0},
-			{2 * time.Second, "local", notServing, "", bgp.NotServingLimit},
+			{5 * time.Second, "local", notServing, "", bgp.NotServingLimit},
+		}},
+		{"what kube-proxy says at once of who was away for a moment may be old", []step{
+			{0, "local web", unknown, "local web", 0},
+			{time.Second, "", unknown, "", 0},
+			{1500 * time.Millisecond, "local web", serving, "", delay},
+			{1500*time.Millisecond + delay, "local web", serving, "web", bgp.SilenceLimit - delay},
+			{3500 * time.Millisecond, "local web", serving, "local web", 0},
+			{9 * time.Second, "", unknown, "", 0},
+			{10 * time.Second, "", unknown, "", 0},
+			{11 * time.Second, "local", serving, "", delay}, // this is long enough
+			{11*time.Second + delay, "local", serving, "local", 0},
 		}},
 	}
 	for _, tt := range tests {

@@ -15,11 +15,9 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -57,7 +55,14 @@ type Driver struct {
 
 	mu    sync.Mutex // guards the rest
 	hosts []netip.Addr
-	ports map[uint16]bgp.Health
+	ports map[uint16]*asked
+}
+
+// asked is what is known of a port.
+type asked struct {
+	health bgp.Health
+	next   time.Time     // to ask
+	pause  time.Duration // before that
 }
 
 // New returns a Driver that asks nobody until Run.
@@ -82,12 +87,14 @@ func (d *Driver) Set(hosts []netip.Addr, ports []uint16) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.ports
-	d.hosts, d.ports = hosts, make(map[uint16]bgp.Health, len(ports))
+	d.hosts, d.ports = hosts, make(map[uint16]*asked, len(ports))
 	fresh := false
 	for _, port := range ports {
-		health, known := before[port]
-		d.ports[port] = health
-		fresh = fresh || !known
+		d.ports[port] = before[port]
+		if before[port] == nil {
+			d.ports[port] = &asked{}
+			fresh = true
+		}
 	}
 	if fresh {
 		signal(d.wake)
@@ -98,7 +105,10 @@ func (d *Driver) Set(hosts []netip.Addr, ports []uint16) {
 func (d *Driver) Health(port uint16) bgp.Health {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ports[port]
+	if a := d.ports[port]; a != nil {
+		return a.health
+	}
+	return bgp.HealthUnknown
 }
 
 // Changed receives a value after an answer was another one than before. It has one reader.
@@ -106,44 +116,49 @@ func (d *Driver) Changed() <-chan struct{} { return d.changed }
 
 // Run asks until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
-	pause := d.cfg.First
 	for {
-		hosts, ports := d.open()
+		d.ask(ctx)
 		var timer <-chan time.Time
-		if len(ports) > 0 {
-			d.ask(ctx, hosts, ports)
-			timer = time.After(pause)
-			pause = min(2*pause, d.cfg.Longest)
+		if next := d.next(); !next.IsZero() {
+			timer = time.After(time.Until(next))
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.wake:
-			pause = d.cfg.First
 		case <-timer:
 		}
 	}
 }
 
-// open lists what has not been answered well.
-func (d *Driver) open() ([]netip.Addr, []uint16) {
+// next is when to ask next; zero: nobody.
+func (d *Driver) next() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var ports []uint16
-	for _, port := range slices.Sorted(maps.Keys(d.ports)) {
-		if d.ports[port] != bgp.HealthServing {
-			ports = append(ports, port)
+	var next time.Time
+	for _, a := range d.ports {
+		if a.health != bgp.HealthServing && (next.IsZero() || a.next.Before(next)) {
+			next = a.next
 		}
 	}
-	return d.hosts, ports
+	return next
 }
 
-func (d *Driver) ask(ctx context.Context, hosts []netip.Addr, ports []uint16) {
+// ask asks at the ports where it is time to.
+func (d *Driver) ask(ctx context.Context) {
+	d.mu.Lock()
+	hosts, due, now := d.hosts, map[uint16]*asked{}, time.Now()
+	for port, a := range d.ports {
+		if a.health != bgp.HealthServing && !now.Before(a.next) {
+			due[port] = a
+		}
+	}
+	d.mu.Unlock()
 	var g errgroup.Group
 	g.SetLimit(d.cfg.AtOnce)
-	for _, port := range ports {
+	for port, a := range due {
 		g.Go(func() error {
-			d.note(port, d.askOne(ctx, hosts, port))
+			d.note(a, d.askOne(ctx, hosts, port))
 			return nil
 		})
 	}
@@ -173,11 +188,14 @@ func (d *Driver) askOne(ctx context.Context, hosts []netip.Addr, port uint16) bg
 	return bgp.HealthUnknown
 }
 
-func (d *Driver) note(port uint16, h bgp.Health) {
+// note takes an answer; if nobody wants it any more, nobody sees it.
+func (d *Driver) note(a *asked, h bgp.Health) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if was, wanted := d.ports[port]; wanted && was != h {
-		d.ports[port] = h
+	a.pause = min(max(2*a.pause, d.cfg.First), d.cfg.Longest)
+	a.next = time.Now().Add(a.pause)
+	if a.health != h {
+		a.health = h
 		signal(d.changed)
 	}
 }

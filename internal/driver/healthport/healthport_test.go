@@ -103,6 +103,31 @@ func TestDriver(t *testing.T) {
 	}
 }
 
+// TestPauses: one that is new does not have the others asked more often.
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	d := New(Config{First: time.Millisecond, Longest: time.Hour})
+	p := newProxy(t, http.StatusServiceUnavailable)
+	ports := []uint16{p.port}
+	d.Set(hosts, ports)
+	for range 12 { // pauses of 1, 2, 4, ... ms
+		d.ports[p.port].next = time.Time{}
+		d.ask(t.Context())
+	}
+	before := p.asked.Load()
+	for port := uint16(1); port <= 20; port++ {
+		ports = append(ports, port)
+		d.Set(hosts, ports)
+		d.ask(t.Context())
+	}
+	if n := p.asked.Load(); before != 12 || n != before {
+		t.Errorf("asked %d times, then %d times more; want 12 and none", before, n-before)
+	}
+	if wait := time.Until(d.ports[p.port].next); wait < time.Second || wait > 3*time.Second {
+		t.Errorf("the next question is in %v, want 2 s after the last", wait)
+	}
+}
+
 // TestSilent: nobody listens, then somebody does.
 func TestSilent(t *testing.T) {
 	t.Parallel()
