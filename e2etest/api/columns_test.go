@@ -93,9 +93,15 @@ func (s suite) columns(t *testing.T) {
 		},
 		{
 			`{apiVersion: metallb.io/v1beta1, kind: ConfigurationState, metadata: {name: controller}}`,
-			`{result: Invalid, errorSummary: in words}`,
-			"Name, Result, ErrorSummary, Age",
-			"controller, Invalid, in words, *",
+			`{result: Invalid, errorSummary: in words, ` + valid + `}`,
+			"Name, Result, ErrorSummary, Connected, Age",
+			"controller, Invalid, in words, <nil>, *",
+		},
+		{
+			`{apiVersion: metallb.io/v1beta1, kind: ConfigurationState, metadata: {name: speaker-n1}}`,
+			`{result: Valid, conditions: [{type: heraldlb.io/Connected, status: "False", reason: CutOff, message: in words, lastTransitionTime: "2026-01-02T03:04:05Z"}]}`,
+			"Name, Result, ErrorSummary, Connected, Age",
+			"speaker-n1, Valid, <nil>, False, *",
 		},
 		{
 			`{apiVersion: heraldlb.io/v1alpha1, kind: BGPSession, metadata: {name: n1-r}}`,
