@@ -169,7 +169,7 @@ type Config struct {
 	// Confirm is how long after it was first heard a claim of somebody else must be heard again to be a conflict. 0: it
 	// is one at once.
 	Confirm time.Duration
-	// Probe is the time for which an address that asks for it is probed. 0: never.
+	// Probe is the time for which an address that asks for it is probed, and not answered for. 0: never.
 	Probe time.Duration
 	// Probes is how many questions are spread over that time. Default 3.
 	Probes int
@@ -194,7 +194,7 @@ func DefaultConfig() Config {
 		Confirm: 2 * time.Second, // longer than a move between nodes, or the healing of a partition, takes
 		Recheck: 1 * time.Second,
 
-		Probe:      300 * ms,
+		Probe:      1200 * ms, // kube-proxy has the rules of a new Service by then: its smallest interval is a second
 		Probes:     3,
 		ProbeAgain: 30 * time.Second,
 		Defend:     10 * time.Second, // DEFEND_INTERVAL of RFC 5227
