@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func hostCommands() map[string]command {
@@ -28,7 +29,7 @@ func hostCommands() map[string]command {
 		},
 		"answers": {
 			usage: "[-from WHERE] N URL",
-			help:  "Ask again and again, from client1, until N different Pods have answered, and print how often each did. Fails after 100 requests.",
+			help:  "Ask again and again, from client1, until N different Pods have answered, and print how often each did. Fails after 100 requests and 3 seconds.",
 			run:   answers,
 		},
 	}
@@ -57,7 +58,11 @@ func (s *session) exec(ctx context.Context, where string, argv ...string) (strin
 	return string(out), err
 }
 
-const maxRequests = 100
+// It asks that many times and for that long: kube-proxy takes up to a second until it knows all Pods that are ready.
+const (
+	maxRequests = 100
+	proxyLag    = 3 * time.Second
+)
 
 // podLine is how the lab's echo server names itself.
 var podLine = regexp.MustCompile(`(?m)^pod=(.+)$`)
@@ -72,7 +77,8 @@ func answers(ctx context.Context, s *session, args []string) (string, error) {
 		return "", fmt.Errorf("%q Pods: want a number from 1", rest[0])
 	}
 	seen := map[string]int{}
-	for range maxRequests {
+	begun, asked := time.Now(), 0
+	for ; asked < maxRequests || time.Since(begun) < proxyLag; asked++ {
 		out, err := s.exec(ctx, cmp.Or(f["from"], "client1"), "curl", rest[1])
 		if err != nil {
 			return "", err
@@ -86,7 +92,7 @@ func answers(ctx context.Context, s *session, args []string) (string, error) {
 			return counts(seen), nil
 		}
 	}
-	return counts(seen), fmt.Errorf("%d requests, but only these Pods answered:\n%s", maxRequests, counts(seen))
+	return counts(seen), fmt.Errorf("%d requests, but only these Pods answered:\n%s", asked, counts(seen))
 }
 
 func counts(seen map[string]int) string {
