@@ -341,7 +341,7 @@ func (e *engine) answer(stop []netip.Addr, start []ownership.Answer) {
 	e.wanted.Addresses = make([]l2.Address, 0, len(e.answering))
 	for _, ip := range slices.SortedFunc(maps.Keys(e.answering), netip.Addr.Compare) {
 		a := e.answering[ip]
-		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: a.Interfaces, Probe: a.Probe, Round: e.rounds[ip]})
+		e.wanted.Addresses = append(e.wanted.Addresses, l2.Address{IP: ip, Interfaces: a.Interfaces, Probe: a.Probe, Hushed: a.Hushed, Round: e.rounds[ip]})
 		if a.Probe {
 			e.unproven++
 		}

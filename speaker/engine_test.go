@@ -266,4 +266,9 @@ func TestEngineAnnouncesAgain(t *testing.T) {
 	if diff := cmp.Diff([]string{"eth0"}, r.answers(vip)); diff != "" {
 		t.Errorf("interfaces (-want +got):\n%s", diff)
 	}
+	e.answer(nil, []ownership.Answer{{IP: vip, Interfaces: []string{"eth0"}, Hushed: true}})
+	want[0].Hushed = true
+	if diff := cmp.Diff(want, r.wanted.Addresses, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("while it is offered to another node (-want +got):\n%s", diff)
+	}
 }

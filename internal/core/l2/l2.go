@@ -68,6 +68,9 @@ type Address struct {
 	// Round makes an address that is announced already be announced again as if taken over anew, when it differs from
 	// the last Set's.
 	Round uint64
+	// Hushed answers for the address, but does not announce it: another node is about to take it over, and the network must
+	// believe the one that it heard last. An address that is no longer hushed is announced as if taken over anew.
+	Hushed bool
 }
 
 // Wanted is everything that should be so. Links lists all links of the node, also those on which nothing is

@@ -38,6 +38,7 @@ type address struct {
 	ip         netip.Addr
 	interfaces []string // wanted
 	probe      bool
+	hushed     bool
 	round      uint64
 	proven     []string  // names of the links on which it was announced once: there it need not be probed any more
 	targets    []*target // on the usable ones among its interfaces, in the same order
@@ -129,8 +130,9 @@ func (m *Machine) Set(now time.Time, w Wanted) (changed bool) {
 // setAddress reports whether a target came or went.
 func (m *Machine) setAddress(now time.Time, a *address, want *Address, linksChanged bool) (changed bool) {
 	a.probe = want.Probe
-	if a.round != want.Round {
-		a.round = want.Round
+	again := a.round != want.Round || a.hushed && !want.Hushed
+	a.round, a.hushed = want.Round, want.Hushed
+	if again {
 		for _, t := range a.targets {
 			m.again(now, t)
 		}
@@ -292,8 +294,11 @@ func (a *address) phase() Phase {
 // that was probed is announced or contested.
 func (m *Machine) Revision() uint64 { return m.revision }
 
-// Owns reports whether an address is wanted on a link that is usable.
-func (m *Machine) Owns(ip netip.Addr, index int) bool { return m.targets[targetKey{ip, index}] != nil }
+// Current reports whether a packet of Tick is still to be sent, after a Set that may have come between.
+func (m *Machine) Current(p *Packet) bool {
+	t := m.targets[targetKey{p.TargetIP, p.Interface}]
+	return t != nil && !(t.addr.hushed && p.gratuitous())
+}
 
 // Reach is an address on a link on which it is answered for, or will be if nobody else has it.
 type Reach struct {

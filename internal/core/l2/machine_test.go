@@ -156,8 +156,8 @@ func TestSetAgainstModel(t *testing.T) {
 				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 				got, _ := m.Step(now, with(arpRequest(ip), func(p *Packet) { p.Interface = index }))
 				want := model(w, ip, index)
-				if m.Owns(ip, index) != (want != MAC{}) {
-					t.Fatalf("seed %d round %d: owns %v on link %d: %v", seed, round, ip, index, m.Owns(ip, index))
+				if current := m.Current(&Packet{TargetIP: ip, Interface: index}); current != (want != MAC{}) {
+					t.Fatalf("seed %d round %d: a packet about %v on link %d is current: %v", seed, round, ip, index, current)
 				}
 				if got.SenderMAC != want {
 					t.Fatalf("seed %d round %d: %v on link %d answered with %v, want %v\n%+v", seed, round, ip, index, got.SenderMAC, want, w)

@@ -113,6 +113,10 @@ func (m *Machine) Tick(now time.Time, out []Packet) []Packet {
 
 // announce appends what belongs to the present step of a target.
 func (m *Machine) announce(now time.Time, t *target, out []Packet) []Packet {
+	if t.addr.hushed {
+		t.half = false
+		return out
+	}
 	refresh := t.step >= len(m.cfg.Repeats) && !t.extra
 	t.addr.gratuitous++
 	switch {

@@ -222,3 +222,59 @@ func TestNothingToDo(t *testing.T) {
 		t.Errorf("no answer: %+v", got)
 	}
 }
+
+// TestHushed: an address that is offered to another node is answered for and not announced, not even by what was due
+// just before; when it stays here it is announced as if taken over anew.
+func TestHushed(t *testing.T) {
+	t.Parallel()
+	set := func(m *Machine, now time.Time, hushed bool) {
+		w := Wanted{Links: []Link{eth0}}
+		for _, ip := range []netip.Addr{ip4, ip6} {
+			w.Addresses = append(w.Addresses, Address{IP: ip, Interfaces: []string{"eth0"}, Hushed: hushed})
+		}
+		m.Set(now, w)
+	}
+	claims := func(ps []Packet) (n int) {
+		for i := range ps {
+			if ps[i].gratuitous() {
+				n++
+			}
+		}
+		return n
+	}
+	m := New(DefaultConfig())
+	set(m, start, false)
+	due := m.Tick(start, nil)
+	if n := claims(due); n != 3 {
+		t.Fatalf("%d announcements at first, want 2 of IPv4 and one of IPv6: %+v", n, due)
+	}
+	set(m, start, true)
+	for i := range due {
+		if m.Current(&due[i]) {
+			t.Errorf("still to be sent: %+v", due[i])
+		}
+	}
+	now := start
+	for ; now.Before(start.Add(3 * time.Minute)); now = m.Next() {
+		if ps := m.Tick(now, nil); claims(ps) > 0 {
+			t.Fatalf("after %v it announces %+v", now.Sub(start), ps)
+		}
+	}
+	for _, q := range []Packet{arpRequest(ip4), solicitation(ip6)} {
+		if _, ok := m.Step(now, q); !ok {
+			t.Errorf("no answer about %v", q.TargetIP)
+		}
+	}
+	set(m, now, false)
+	for _, at := range DefaultConfig().Repeats {
+		ps := m.Tick(now.Add(at), nil)
+		if n := claims(ps); n != 3 {
+			t.Errorf("%v after it is not hushed any more there are %d announcements, want 3", at, n)
+		}
+		for i := range ps {
+			if !m.Current(&ps[i]) {
+				t.Errorf("not to be sent: %+v", ps[i])
+			}
+		}
+	}
+}

@@ -244,7 +244,7 @@ func (m *Machine) decide(g *group) {
 		if mine {
 			interfaces = m.usableFor(g, i)
 		}
-		m.answer(ip, interfaces)
+		m.answer(ip, interfaces, false)
 	}
 }
 
@@ -325,22 +325,30 @@ func (m *Machine) claimAddress(ip netip.Addr, owner lb.NodeName) {
 	m.ready.StateChanged = true
 }
 
-// answer starts or stops answering for an address; no interfaces means stop.
-func (m *Machine) answer(ip netip.Addr, interfaces []string) {
+// answer starts or stops answering for an address; no interfaces means stop. For hushed see Answer.
+func (m *Machine) answer(ip netip.Addr, interfaces []string, hushed bool) {
 	current, is := m.answering[ip]
 	switch {
 	case len(interfaces) == 0 && is:
 		delete(m.answering, ip)
 		delete(m.starting, ip)
 		delete(m.lent, ip)
+		delete(m.hushed, ip)
 		m.ready.Stop = append(m.ready.Stop, ip)
-	case len(interfaces) > 0 && !slices.Equal(current, interfaces):
+	case len(interfaces) > 0 && (m.hushed[ip] != hushed || !slices.Equal(current, interfaces)):
 		if !is {
 			m.startWaits(ip)
 		}
 		m.answering[ip] = interfaces
-		m.ready.Start = append(m.ready.Start, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})
+		if delete(m.hushed, ip); hushed {
+			m.hushed[ip] = true
+		}
+		m.ready.Start = append(m.ready.Start, m.answerOf(ip))
 	}
+}
+
+func (m *Machine) answerOf(ip netip.Addr) Answer {
+	return Answer{IP: ip, Interfaces: m.answering[ip], Probe: m.claims[ip].unproven, Hushed: m.hushed[ip]}
 }
 
 // stopUngrouped stops answering for addresses that are in no group any more.
@@ -353,7 +361,7 @@ func (m *Machine) stopUngrouped() {
 	}
 	slices.SortFunc(gone, netip.Addr.Compare)
 	for _, ip := range gone {
-		m.answer(ip, nil)
+		m.answer(ip, nil, false)
 	}
 }
 

@@ -42,21 +42,20 @@ func (g *group) givenTo(n lb.NodeName) bool { return g.giving != nil && g.giving
 // this node still answers then. Without a successor, or when time is over, the
 // group is left to decide.
 func (m *Machine) handOver(g *group) bool {
-	if !m.shouldGive(g) || !m.narrow(g) {
+	if !m.shouldGive(g) {
 		m.keep(g)
 		return false
 	}
 	h := g.giving
 	if h == nil {
-		to := m.successor(g, 0)
-		if to == "" {
-			m.keep(g)
-			return false
-		}
-		h = &giving{to: to, since: m.now, offered: m.now}
-		g.giving = h
-		m.giving[g.Key] = g
+		h = &giving{to: m.successor(g, 0), since: m.now, offered: m.now}
 	}
+	if h.to == "" || !m.narrow(g) {
+		m.keep(g)
+		return false
+	}
+	g.giving = h
+	m.giving[g.Key] = g
 	if m.now.Sub(h.since) >= handOverLimit {
 		if !m.eligible(g, m.cfg.Self) {
 			m.bequeath(g, m.successor(g, 0))
@@ -124,7 +123,7 @@ func (m *Machine) shouldGive(g *group) bool {
 	return m.leaving || g.wish != "" && g.wish != m.cfg.Self || !m.eligible(g, m.cfg.Self)
 }
 
-// narrow answers for the group as before, but only where an interface is left.
+// narrow answers for the group as before, but hushed, and only where an interface is left.
 // It reports whether there is one: a node that is no candidate any more can
 // answer a little longer, one whose cable is out cannot.
 func (m *Machine) narrow(g *group) bool {
@@ -136,7 +135,7 @@ func (m *Machine) narrow(g *group) bool {
 				still = append(still, name)
 			}
 		}
-		m.answer(ip, still)
+		m.answer(ip, still, true)
 		left = left || len(still) > 0
 	}
 	return left

@@ -32,13 +32,22 @@ func post(t *testing.T, r ownership.Ready, to *ownership.Machine) {
 	}
 }
 
-// TestHandOver follows a node that leaves: it offers, goes on answering, and
+// hushed is like starting, for addresses that are offered.
+func hushed(ips ...string) []ownership.Answer {
+	out := starting(ips...)
+	for i := range out {
+		out[i].Hushed = true
+	}
+	return out
+}
+
+// TestHandOver follows a node that leaves: it offers, goes on answering without announcing, and
 // stops when it hears the successor's claim. Then it says that it cannot own.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	n1, n2, ip := pair(t)
 	n1.Leave()
-	offer := expect(t, "leaving", n1, ownership.Ready{})
+	offer := expect(t, "leaving", n1, ownership.Ready{Start: hushed(ip)})
 	if len(offer.Send) != 1 || offer.Send[0].To != "n2" || n1.Left() {
 		t.Fatalf("sends %+v, want an offer to n2; left: %v", offer.Send, n1.Left())
 	}
@@ -77,7 +86,7 @@ func TestHandOverNoCandidate(t *testing.T) {
 	t.Parallel()
 	n1, n2, ip := pair(t)
 	n1.SetGroups(groups(group(ip, "n2")))
-	offer := expect(t, "no candidate", n1, ownership.Ready{})
+	offer := expect(t, "no candidate", n1, ownership.Ready{Start: hushed(ip)})
 	post(t, offer, n2)
 	post(t, expect(t, "successor", n2, ownership.Ready{
 		Start:  starting(ip),
@@ -88,23 +97,52 @@ func TestHandOverNoCandidate(t *testing.T) {
 		Owners: []ownership.OwnerChange{{Key: addr(ip), Previous: "n1", Owner: "n2"}},
 	})
 
-	// A candidate again before it was taken: it stays.
+	// A candidate again before it was taken: it stays, and is announced, for the other may have done so.
 	n1, _, _ = pair(t)
 	n1.SetGroups(groups(group(ip, "n2")))
-	n1.Ready()
+	expect(t, "offered", n1, ownership.Ready{Start: hushed(ip)})
+	expect(t, "nothing new", n1, ownership.Ready{})
 	n1.SetGroups(groups(group(ip, "n1", "n2")))
-	expect(t, "a candidate again", n1, ownership.Ready{})
+	expect(t, "a candidate again", n1, ownership.Ready{Start: starting(ip)})
 	if !n1.Next().IsZero() {
 		t.Error("it is still about to give")
 	}
 
-	// No candidate is left at all: it stops at once.
+	// No candidate is left at all: it stops at once, also if it was about to give.
+	n1, _, _ = pair(t)
+	n1.SetGroups(groups(group(ip, "n2")))
+	n1.Ready()
+	n1.SetGroups(groups(group(ip)))
+	expect(t, "nobody any more", n1, ownership.Ready{
+		Stop:   []netip.Addr{addr(ip)},
+		Owners: []ownership.OwnerChange{{Key: addr(ip), Previous: "n1"}},
+	})
 	n1, _, _ = pair(t)
 	n1.SetGroups(groups(group(ip)))
 	expect(t, "nobody", n1, ownership.Ready{
 		Stop:   []netip.Addr{addr(ip)},
 		Owners: []ownership.OwnerChange{{Key: addr(ip), Previous: "n1"}},
 	})
+}
+
+// TestHandOverEnds: it goes on with fewer interfaces while it offers, and has nobody to offer to a moment later. Ready is
+// done in the order in which it is written, so it must not say both to stop and to start.
+func TestHandOverEnds(t *testing.T) {
+	t.Parallel()
+	n1, _, ip := pair(t)
+	n1.SetInterfaces([]string{"eth0", "eth1"})
+	n1.Ready()
+	n1.SetGroups(groups(group(ip, "n2")))
+	n1.Ready()
+	n1.SetInterfaces([]string{"eth1"})
+	n1.Down("n2")
+	expect(t, "nobody", n1, ownership.Ready{
+		Stop:   []netip.Addr{addr(ip)},
+		Owners: []ownership.OwnerChange{{Key: addr(ip), Previous: "n1"}},
+	})
+	if left := n1.Answers(); len(left) > 0 {
+		t.Errorf("it answers: %v", left)
+	}
 }
 
 // TestHandOverWithoutInterface stops at once where it cannot answer any more.

@@ -79,6 +79,7 @@ type Machine struct {
 	ready    Ready                     // work gathered for the next Ready
 	news     map[netip.Addr]bool       // addresses whose claims are to be sent
 	disputed map[netip.Addr]bool       // addresses to announce again
+	hushed   map[netip.Addr]bool       // of answering; see Answer
 	conceded map[netip.Addr]claim      // own claims that lost, to be sent once more
 	giving   map[netip.Addr]*group     // being handed over, by key
 	offers   []*group                  // of giving, to be sent
@@ -164,6 +165,7 @@ func New(cfg Config) *Machine {
 		waiting:   map[netip.Addr]time.Time{},
 		news:      map[netip.Addr]bool{},
 		disputed:  map[netip.Addr]bool{},
+		hushed:    map[netip.Addr]bool{},
 		conceded:  map[netip.Addr]claim{},
 		giving:    map[netip.Addr]*group{},
 		acks:      map[letterOn]bool{},

@@ -100,7 +100,7 @@ type Ready struct {
 	Stop []netip.Addr
 	// Start answering for these, on these interfaces, and announce them; then
 	// say so with Started. An address that is already answered for is listed when
-	// its interfaces changed.
+	// something about it changed.
 	Start []Answer
 	// Announce these again: another node believed to own them, so the network
 	// may have learned its MAC address. They are answered for already.
@@ -138,6 +138,9 @@ type Answer struct {
 	// announced the address (see Proven), so ask first whether somebody else
 	// on the network has it.
 	Probe bool
+	// Hushed: do not announce it, only answer. It is offered to another node,
+	// whose announcement must be the last.
+	Hushed bool
 }
 
 // MAC is an Ethernet address.

@@ -20,9 +20,26 @@ func (m *Machine) Ready() Ready {
 	if len(m.disputed) > 0 {
 		m.announceDisputed()
 	}
+	m.ready.Start = m.starts()
 	m.ready.Send = m.messages()
 	out := m.ready
 	m.ready = Ready{}
+	return out
+}
+
+// starts leaves out of Start what was stopped after all, or has changed again: that is done in the order of Ready, not
+// in the order in which it was decided.
+func (m *Machine) starts() []Answer {
+	last := make(map[netip.Addr]int, len(m.ready.Start))
+	for i, a := range m.ready.Start {
+		last[a.IP] = i
+	}
+	var out []Answer
+	for i, a := range m.ready.Start {
+		if _, is := m.answering[a.IP]; is && last[a.IP] == i {
+			out = append(out, a)
+		}
+	}
 	return out
 }
 
@@ -255,8 +272,8 @@ func (m *Machine) Claims() []Claim {
 // the Ready batches so far.
 func (m *Machine) Answers() []Answer {
 	out := make([]Answer, 0, len(m.answering))
-	for ip, interfaces := range m.answering {
-		out = append(out, Answer{IP: ip, Interfaces: interfaces, Probe: m.claims[ip].unproven})
+	for ip := range m.answering {
+		out = append(out, m.answerOf(ip))
 	}
 	slices.SortFunc(out, func(a, b Answer) int { return a.IP.Compare(b.IP) })
 	return out

@@ -88,7 +88,7 @@ func (m *Machine) giveBack(g *group) {
 			m.claims[ip] = l.was
 			delete(m.news, ip)
 		}
-		m.answer(ip, nil) // now, for it may be offered again at once
+		m.answer(ip, nil, false) // now, for it may be offered again at once
 	}
 	for a := range m.acks {
 		if a.key == g.Key {

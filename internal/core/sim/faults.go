@@ -27,7 +27,7 @@ func (c *Cluster) Start(names ...lb.NodeName) {
 		clear(c.reach)
 		n.machine = ownership.New(ownership.Config{Self: name, BalanceInterval: c.cfg.Balance, StartLimit: ownership.StartLimit})
 		n.sees, n.pending, n.answers = map[*node]bool{}, map[*node]bool{}, map[netip.Addr]bool{}
-		n.met, n.opening = map[*node]bool{}, map[netip.Addr]int{}
+		n.met, n.opening, n.hushed = map[*node]bool{}, map[netip.Addr]int{}, map[netip.Addr]bool{}
 		n.frozen, n.leaving, n.joined, n.inbox, n.wake = false, false, false, nil, time.Time{}
 		n.tick(c)
 		c.ticks(n)

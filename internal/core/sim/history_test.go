@@ -168,6 +168,11 @@ func (h *history) recover() {
 // settleDown asserts what must hold when nothing happens.
 func (h *history) settleDown() {
 	h.single()
+	for _, n := range h.nodes {
+		if hushed := h.Hushed(n); len(hushed) > 0 {
+			h.fail("with nothing going on %s does not announce %v", n, hushed)
+		}
+	}
 	h.Report()
 	h.Run(time.Second)
 	if r := h.Report(); r.Moves != 0 || r.Overlap != 0 {

@@ -40,6 +40,7 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 	for _, ip := range r.Stop {
 		delete(n.answers, ip)
 		delete(n.opening, ip)
+		delete(n.hushed, ip)
 	}
 	if len(r.Stop)+len(r.Start) > 0 {
 		c.trace("%s stops %v, starts %v", n.name, r.Stop, r.Start)
@@ -67,6 +68,9 @@ func (c *Cluster) open(n *node, start []ownership.Answer) {
 	var ips []netip.Addr
 	c.seq++
 	for _, a := range start {
+		if delete(n.hushed, a.IP); a.Hushed {
+			n.hushed[a.IP] = true
+		}
 		if !n.answers[a.IP] { // else only its interfaces have changed
 			n.opening[a.IP] = c.seq
 			ips = append(ips, a.IP)

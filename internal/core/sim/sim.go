@@ -122,6 +122,7 @@ type node struct {
 	pending    map[*node]bool // of whom it is about to change its mind
 	met        map[*node]bool // full states were exchanged with these
 	answers    map[netip.Addr]bool
+	hushed     map[netip.Addr]bool
 	opening    map[netip.Addr]int // started, not answered for yet; which start it was
 	wake       time.Time          // when an early tick is due
 }
@@ -190,6 +191,11 @@ func (c *Cluster) Answering(ip netip.Addr) []lb.NodeName {
 		}
 	}
 	return out
+}
+
+// Hushed lists the addresses of a node that it answers for and does not announce.
+func (c *Cluster) Hushed(name lb.NodeName) []netip.Addr {
+	return slices.SortedFunc(maps.Keys(c.node(name).hushed), netip.Addr.Compare)
 }
 
 // Addresses of all groups, sorted.

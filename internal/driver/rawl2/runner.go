@@ -175,12 +175,12 @@ func (r *runner) send(p *l2.Packet) {
 	port, m := r.ports[portKey{p.Interface, protocolOf(p.TargetIP)}], r.driver.machine
 	r.driver.mu.Lock()
 	// Set may have taken the address away after Tick. Announcing it now would draw the traffic of the new owner here.
-	owned := m.Owns(p.TargetIP, p.Interface)
+	current := m.Current(p)
 	if port == nil {
 		m.Unsent(time.Now(), p)
 	}
 	r.driver.mu.Unlock()
-	if owned && port != nil {
+	if current && port != nil {
 		r.frame = l2.AppendFrame(r.frame[:0], p)
 		port.send(r.frame)
 	}
