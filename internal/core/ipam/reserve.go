@@ -164,14 +164,13 @@ func (p *planner) hold(r *reservation, a netip.Addr, last []string) {
 	h.home.charge(r.ns, a)
 }
 
-// claim holds the addresses that the reservation names.
+// claim holds the addresses that the reservation names. That another one has an address is the last thing to say: it may
+// get it in this very plan, after this one could not.
 func (p *planner) claim(r *reservation) {
 	for _, a := range r.Addresses {
 		x, other := p.pools.poolOf(a), p.ledger.holds[a]
 		switch {
 		case other != nil && other.by == r && x != nil:
-		case other != nil && other.by != r:
-			r.fail(reason.ReservedByOther, "%s is reserved by %s", a, other.by.Key)
 		case x == nil && p.pools.frozenAt(a) != nil:
 			r.fail(reason.AddressOutsidePool, "%s is in pool %q, which is invalid and hands out nothing", a, p.pools.frozenAt(a).Name)
 		case x == nil:
@@ -182,6 +181,8 @@ func (p *planner) claim(r *reservation) {
 			r.fail(reason.AddressOutsidePool, "%s is in a pool for others: %s", a, x.only())
 		case !x.allows(r.ns, a):
 			r.fail(reason.ReservationQuota, "%s is not reserved: %s", a, x.overQuota(r.ns, familyOf(a)))
+		case other != nil:
+			r.fail(reason.ReservedByOther, "%s is reserved by %s", a, other.by.Key)
 		default:
 			p.hold(r, a, nil)
 		}
