@@ -6,17 +6,15 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
 
+	"github.com/heraldlb/herald/cmd/internal/program"
 	"github.com/heraldlb/herald/controller"
-	"github.com/heraldlb/herald/internal/telemetry"
 )
 
 // version is set at build time.
@@ -37,61 +35,25 @@ over when it stops. What it decided is in the Service condition heraldlb.io/Allo
 Every flag that names an environment variable takes its default from there; the
 chart sets them from the Pod (downward API).`
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "controller:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(program.Run(context.Background(), command())) }
 
 func command() *cobra.Command {
 	var o controller.Options
-	var logLevel, kubeconfig string
-	cmd := &cobra.Command{
-		Use:           "controller",
-		Short:         "Give external addresses to Services of type LoadBalancer",
-		Long:          long,
-		Args:          cobra.NoArgs,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			level, err := telemetry.ParseLevel(logLevel)
-			if err != nil {
-				return fmt.Errorf("--log-level: %w", err)
-			}
-			log := telemetry.NewLogger(os.Stdout, level)
-			controller.RouteLogs(log)
-			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-			if err != nil {
-				return fmt.Errorf("find the API server: %w (outside a Pod give --kubeconfig)", err)
-			}
-			log.Info("starting", telemetry.KeyVersion, version)
-			return controller.Run(cmd.Context(), cfg, o, log)
-		},
-	}
-	cmd.CompletionOptions.DisableDefaultCmd = true
-	cmd.AddCommand(&cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
-			return err
-		},
+	cmd := program.Daemon(&cobra.Command{
+		Use:     "controller",
+		Short:   "Give external addresses to Services of type LoadBalancer",
+		Long:    long,
+		Version: version,
+	}, controller.RouteLogs, func(ctx context.Context, cfg *rest.Config, log *slog.Logger) error {
+		return controller.Run(ctx, cfg, o, log)
 	})
 	f := cmd.Flags()
 	f.StringVar(&o.Namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of Herald and of its configuration objects [METALLB_NAMESPACE]")
 	f.StringVar(&o.LBClass, "lb-class", "", "serve only Services with this spec.loadBalancerClass (default: only Services without one)")
 	f.StringVar(&o.MLSecretName, "ml-secret-name", os.Getenv("METALLB_ML_SECRET_NAME"), "Secret with the key of gossip, made when it is missing (default: none is made) [METALLB_ML_SECRET_NAME]")
 	f.DurationVar(&o.RememberAddresses, "remember-addresses", 10*time.Minute, "how long a deleted Service that is created anew gets the same addresses, unless others need them; 0 turns it off")
-	f.StringVar(&logLevel, "log-level", "info", "all, debug, info, warn, error or none")
 	f.IntVar(&o.Port, "port", 9120, "port of /metrics and /debug/plan; 0 turns it off")
 	f.IntVar(&o.HealthProbePort, "health-probe-port", 17472, "port of /healthz and /readyz; 0 turns it off")
 	f.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "address of net/http/pprof, for example 127.0.0.1:6060 (default: off)")
-	f.StringVar(&kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "how to reach the API server; only outside a Pod [KUBECONFIG]")
 	return cmd
 }

@@ -9,10 +9,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/heraldlb/herald/cmd/internal/program"
 )
 
 // version is set at build time.
@@ -33,25 +33,15 @@ ServiceAccount. It only reads; l2 move and l2 balance are the exceptions.
 The answers come from the planners that the controller and the speakers run, applied to the
 objects as they are now.`
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "heraldctl:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(program.Run(context.Background(), command())) }
 
 func command() *cobra.Command {
 	s := &source{}
 	cmd := &cobra.Command{
-		Use:           "heraldctl",
-		Short:         "Ask Herald who has which address, and why",
-		Long:          long,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:     "heraldctl",
+		Short:   "Ask Herald who has which address, and why",
+		Long:    long,
+		Version: version,
 	}
 	explain := &cobra.Command{
 		Use:   "explain",
@@ -64,7 +54,7 @@ func command() *cobra.Command {
 		},
 	}
 	explain.AddCommand(explainServiceCommand(s))
-	cmd.AddCommand(addressesCommand(s), explain, l2Command(s), bgpCommand(s), dumpCommand(s), versionCommand())
+	cmd.AddCommand(addressesCommand(s), explain, l2Command(s), bgpCommand(s), dumpCommand(s), program.Version(version))
 	f := cmd.PersistentFlags()
 	f.StringVar(&s.kubeconfig, "kubeconfig", "", "file that says how to reach the cluster (default: $KUBECONFIG, else ~/.kube/config, else the Pod's ServiceAccount)")
 	f.StringVar(&s.context, "context", "", "context of the kubeconfig (default: its current one)")
@@ -73,16 +63,4 @@ func command() *cobra.Command {
 	f.StringVar(&s.lbClass, "lb-class", "", "the --lb-class that Herald runs with (default: read from its Pods)")
 	f.BoolVar(&s.ignoreExcludeLB, "ignore-exclude-lb", false, "whether Herald runs with --ignore-exclude-lb (default: read from its Pods)")
 	return cmd
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
-			return err
-		},
-	}
 }

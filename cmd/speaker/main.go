@@ -6,21 +6,19 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
 
+	"github.com/heraldlb/herald/cmd/internal/program"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/driver/gossip"
 	"github.com/heraldlb/herald/internal/kube"
-	"github.com/heraldlb/herald/internal/telemetry"
 	"github.com/heraldlb/herald/speaker"
 )
 
@@ -36,54 +34,31 @@ Every flag that names an environment variable takes its default from there; the
 chart sets them from the Pod (downward API).`
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	if os.Getenv("GOGC") == "" {
 		// Mostly idle with a small heap, and on every node: collecting twice as
 		// often costs no CPU time that can be measured, and saves a sixth of
 		// the heap (docs/decisions/0005).
 		debug.SetGCPercent(50)
 	}
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "speaker:", err)
-		stop()
-		os.Exit(1)
-	}
+	os.Exit(program.Run(context.Background(), command()))
 }
 
 func command() *cobra.Command {
 	var o speaker.Options
-	var logLevel, kubeconfig string
-	cmd := &cobra.Command{
-		Use:           "speaker",
-		Short:         "Announce external addresses of Services from this node",
-		Long:          long,
-		Args:          cobra.NoArgs,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			level, err := telemetry.ParseLevel(logLevel)
-			if err != nil {
-				return fmt.Errorf("--log-level: %w", err)
-			}
-			log := telemetry.NewLogger(os.Stdout, level)
-			kube.RouteLogs(log)
-			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-			if err != nil {
-				return fmt.Errorf("find the API server: %w (outside a Pod give --kubeconfig)", err)
-			}
-			log.Info("starting", telemetry.KeyVersion, version, telemetry.KeyNode, o.NodeName)
-			return speaker.Run(cmd.Context(), cfg, o, log)
-		},
-	}
+	cmd := program.Daemon(&cobra.Command{
+		Use:     "speaker",
+		Short:   "Announce external addresses of Services from this node",
+		Long:    long,
+		Version: version,
+	}, func(log *slog.Logger) { kube.RouteLogs(log) }, func(ctx context.Context, cfg *rest.Config, log *slog.Logger) error {
+		return speaker.Run(ctx, cfg, o, log)
+	})
 	f := cmd.Flags()
 	f.StringVar(&o.Namespace, "namespace", os.Getenv("METALLB_NAMESPACE"), "namespace of Herald and of its configuration objects [METALLB_NAMESPACE]")
 	f.StringVar(&o.NodeName, "node-name", os.Getenv("METALLB_NODE_NAME"), "name of the node this speaker runs on [METALLB_NODE_NAME]")
 	f.StringVar(&o.PodName, "pod-name", os.Getenv("METALLB_POD_NAME"), "name of the Pod this speaker runs in; it will own the status objects [METALLB_POD_NAME]")
 	f.StringVar(&o.LBClass, "lb-class", "", "serve only Services with this spec.loadBalancerClass (default: only Services without one)")
 	f.BoolVar(&o.IgnoreExcludeLB, "ignore-exclude-lb", false, "announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers")
-	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn, error or none")
 	f.IntVar(&o.Port, "port", 9120, "port of /metrics and /debug/plan; 0 turns it off")
 	f.IntVar(&o.HealthProbePort, "health-probe-port", 17472, "port of /healthz and /readyz; 0 turns it off")
 	f.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "address of net/http/pprof, for example 127.0.0.1:6060 (default: off)")
@@ -99,7 +74,6 @@ func command() *cobra.Command {
 	f.StringVar(&o.ExclusionsFile, "excludel2-config", "", "file with patterns of interfaces that never answer (default: those of container networks)")
 	f.DurationVar(&o.BGPAnnounceDelay, "bgp-announce-delay", 25*time.Millisecond, "how long a new route is held back so that kube-proxy can serve it first (with externalTrafficPolicy Local also until its health check node port says so); 0 turns it off")
 	f.DurationVar(&o.BGPDrainWait, "bgp-drain-wait", 2*time.Second, "when the speaker ends, how long routers get to prefer other nodes before the routes are withdrawn")
-	f.StringVar(&kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "how to reach the API server; only outside a Pod [KUBECONFIG]")
 	return cmd
 }
 
