@@ -344,8 +344,12 @@ func (r *replica) write(w *world, pick int, f fate) {
 		if err == nil {
 			r.services.remember(after)
 		}
-		if over := err == nil || errors.Is(err, errNotFound) || errors.Is(err, errRefused); over && write.Moves {
+		switch { // as kube.Writer does
+		case !write.Moves:
+		case err == nil, errors.Is(err, errNotFound):
 			r.journal.Close(obj.UID, obj.ResourceVersion)
+		case errors.Is(err, errRefused):
+			r.journal.Refused(&write)
 		}
 		r.answered(w, &write, pick, err)
 	case *v1beta1.IPAddressPool:

@@ -102,20 +102,21 @@ func unmoving(due []status.Write) []status.Write {
 // answered notes the answer to a write. If it is over, either way, the journal
 // need not keep it.
 func (w *Writer) answered(write *status.Write, err error) {
-	if write.Moves && w.journal != nil && over(err) {
+	switch {
+	case !write.Moves || w.journal == nil:
+	case err == nil, apierrors.IsNotFound(err):
 		w.journal.Close(write.Object.GetUID(), write.Object.GetResourceVersion())
+	case refused(err):
+		w.journal.Refused(write)
 	}
 }
 
-// over reports whether after this answer the request cannot be carried out any
-// more, and its effect is known. After a timeout, a lost connection or an
+// refused reports whether after this answer the request will not be carried out,
+// and was not. After a timeout, a lost connection or an
 // error of the server it may have been carried out, or may be later. After a
 // conflict it will not be; but one that was lost and sent again, by whoever
 // is in between, may have been carried out the first time.
-func over(err error) bool {
-	if err == nil || apierrors.IsNotFound(err) {
-		return true
-	}
+func refused(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || apierrors.IsConflict(err) || apierrors.IsTimeout(err) {
 		return false

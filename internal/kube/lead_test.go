@@ -231,6 +231,28 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestRefusedAfterALostAnswer: nobody knows what becomes of the first write, and the second one to the same version of the
+// Service is refused, which says nothing about the first.
+func TestRefusedAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := leader(t, &fakeAPI{}, &fakeMap{})
+		f.api.setFail("a", context.DeadlineExceeded)
+		f.Apply(t.Context(), []status.Write{gift("a")})
+		second := gift("a")
+		second.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.2")}
+		f.api.setFail("a", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "a", nil))
+		time.Sleep(retryMax)
+		f.api.take()
+		if f.Apply(t.Context(), []status.Write{second}); len(f.api.take()) != 1 {
+			t.Fatal("the second write was not sent")
+		}
+		if diff := cmp.Diff([]string{"uid-a@1 [192.0.2.1]"}, underway(f.Writer)); diff != "" {
+			t.Errorf("under way (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestFit(t *testing.T) {
 	t.Parallel()
 	small := make([]status.Write, batch+50)

@@ -27,6 +27,9 @@ type Entry struct {
 	Addresses []netip.Addr `json:"addresses"`
 	// Patch is what is sent to services/status.
 	Patch json.RawMessage `json:"patch"`
+
+	// again: an older write that wants the same of the same version may be under way, too.
+	again bool
 }
 
 // entries returns the entries of those writes that need one.
@@ -73,7 +76,11 @@ func merge(old, young []Entry) []Entry {
 	}
 	out := slices.DeleteFunc(slices.Clone(old), func(o Entry) bool {
 		e := byUID[o.UID]
-		return e != nil && e.replaces(&o)
+		if e == nil || !e.replaces(&o) {
+			return false
+		}
+		e.again = true
+		return true
 	})
 	return append(out, young...)
 }

@@ -237,10 +237,19 @@ func (j *Journal) Taken() bool { return j.taken }
 func (j *Journal) Open() []Entry { return slices.Clone(j.open) }
 
 // Close notes that no write to this version of a Service is under way any
-// more: it was answered, or the Service has another version, or is gone. That
-// needs no request.
+// more: the Service has another version, because one was carried out, or is
+// gone. That needs no request.
 func (j *Journal) Close(uid types.UID, version string) {
 	j.open = slices.DeleteFunc(j.open, func(e Entry) bool { return e.MayReach(uid, version) })
+}
+
+// Refused notes that a write of the last Commit will never be carried out. That says nothing about older ones to the same
+// version of the Service: those stay open. It needs no request.
+func (j *Journal) Refused(w *status.Write) {
+	uid, version := w.Object.GetUID(), w.Object.GetResourceVersion()
+	j.open = slices.DeleteFunc(j.open, func(e Entry) bool {
+		return e.MayReach(uid, version) && slices.Equal(e.Addresses, w.Addresses) && !e.again
+	})
 }
 
 func set(obj *corev1.ConfigMap, key, value string) {

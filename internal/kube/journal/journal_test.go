@@ -214,6 +214,43 @@ func TestCommitIsOneRequestAndOnlyForWhatMoves(t *testing.T) {
 	}
 }
 
+// TestRefused: one write to a Service is refused, and an older one to the same version is still on its way.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	older, younger := gift("b", "2", "192.0.2.7"), gift("b", "2", "192.0.2.8")
+	for _, tc := range []struct {
+		name    string
+		younger status.Write
+		left    []string
+	}{
+		{"it wants another address", younger, []string{`shop/b@2 [192.0.2.7] {"metadata":{"resourceVersion":"2"}}`}},
+		{"it wants the same", older, []string{`shop/b@2 [192.0.2.7] {"metadata":{"resourceVersion":"2"}}`}},
+		{"it is for another version", gift("b", "3", "192.0.2.7"), []string{`shop/b@2 [192.0.2.7] {"metadata":{"resourceVersion":"2"}}`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			f := &fakeServer{}
+			if err := holder(t, f, "old").Commit(t.Context(), []status.Write{older}); err != nil {
+				t.Fatal(err)
+			}
+			j := holder(t, f, "new")
+			if err := j.Commit(t.Context(), []status.Write{tc.younger, gift("c", "1")}); err != nil {
+				t.Fatal(err)
+			}
+			other := gift("c", "1")
+			j.Refused(&other)
+			j.Refused(&tc.younger)
+			if diff := cmp.Diff(tc.left, open(j)); diff != "" {
+				t.Errorf("open (-want +got):\n%s", diff)
+			}
+			j.Close("uid-b", "2")
+			if left := open(j); left != nil {
+				t.Errorf("open after all: %v", left)
+			}
+		})
+	}
+}
+
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
 	f := &fakeServer{}
