@@ -66,15 +66,17 @@ func holdQuotas(all []change, pools []ipam.Usage, open []Underway) []change {
 	return all
 }
 
-// leavingPools returns the Services that have to give up an address.
+// leavingPools returns the Services that have to give up an address, or whose address counts for another pool from now on, as one
+// in two pools may after a change of these.
 func leavingPools(all []change) map[allowance][]lb.ServiceKey {
 	out := map[allowance][]lb.ServiceKey{}
 	for i := range all {
 		c := &all[i]
 		have := addresses(c.obj.Status.LoadBalancer.Ingress)
 		for _, a := range have {
-			if !slices.Contains(c.Addresses, a) {
-				k := allowance{c.Key.Namespace, poolOf(snapshot.AllocatedPools(c.obj), have, a), lb.FamilyOf(a)}
+			pool := poolOf(snapshot.AllocatedPools(c.obj), have, a)
+			if !slices.Contains(c.Addresses, a) || poolOf(c.Pools, c.Addresses, a) != pool {
+				k := allowance{c.Key.Namespace, pool, lb.FamilyOf(a)}
 				out[k] = append(out[k], c.Key)
 			}
 		}

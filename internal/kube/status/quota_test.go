@@ -6,15 +6,55 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/heraldlb/herald/api"
 	"github.com/heraldlb/herald/api/v1beta1"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
 )
+
+// shown lists what Services have, and why.
+func shown(o snapshot.Objects) []string {
+	var out []string
+	for _, s := range o.Services {
+		line := s.Name
+		for _, in := range s.Status.LoadBalancer.Ingress {
+			line += " " + in.IP
+		}
+		i := len(s.Status.Conditions) - 1
+		out = append(out, line+" "+s.Status.Conditions[i].Reason)
+	}
+	return out
+}
+
+// TestQuotaOtherPool: an address in two pools counts for one of them, and then for the other. That makes room in the quota of the
+// first, but not before the Service says so.
+func TestQuotaOtherPool(t *testing.T) {
+	t.Parallel()
+	one := int32(1)
+	o := cluster(service("old"), service("web", func(s *corev1.Service) { s.Labels = map[string]string{"tier": "web"} }))
+	o.Pools[0].Spec.Quotas = []v1beta1.NamespaceQuota{{IPv4: &one}}
+	step := func(want ...string) {
+		t.Helper()
+		o = apply(t, o, round(o, opt))
+		if diff := cmp.Diff(want, shown(o)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	step("old 192.0.2.0 AddressAssigned", "web QuotaExceeded")
+	o.Pools[0].Spec.AllocateTo = &v1beta1.ServiceAllocation{ServiceSelectors: []v1beta1.LabelSelector{{MatchLabels: map[string]string{"tier": "web"}}}}
+	younger := o.Pools[0].DeepCopy()
+	younger.Name, younger.CreationTimestamp = "younger", metav1.NewTime(younger.CreationTimestamp.Add(time.Hour))
+	younger.Spec = v1beta1.IPAddressPoolSpec{Addresses: []string{"192.0.2.0/32"}}
+	o.Pools = append(o.Pools, younger)
+	step("old 192.0.2.0 AddressKept", "web AddressFreeing")
+	step("old 192.0.2.0 AddressKept", "web 192.0.2.1 AddressAssigned")
+}
 
 // TestQuotaFreeing: where one Service has to give up an address so that
 // another of its namespace may have one, the requests are in that order.
@@ -26,18 +66,6 @@ func TestQuotaFreeing(t *testing.T) {
 	second := o.Pools[0].DeepCopy()
 	second.Name, second.Spec = "second", v1beta1.IPAddressPoolSpec{Addresses: []string{"198.51.100.0/30"}, AutoAssign: new(bool)}
 	o.Pools = append(o.Pools, second)
-	shown := func(o snapshot.Objects) []string {
-		var out []string
-		for _, s := range o.Services {
-			line := s.Name
-			for _, in := range s.Status.LoadBalancer.Ingress {
-				line += " " + in.IP
-			}
-			i := len(s.Status.Conditions) - 1
-			out = append(out, line+" "+s.Status.Conditions[i].Reason)
-		}
-		return out
-	}
 	step := func(want ...string) {
 		t.Helper()
 		o = apply(t, o, round(o, opt))
