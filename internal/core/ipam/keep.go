@@ -56,6 +56,7 @@ func (p *planner) keepAll(w *work) {
 		}
 		if s := p.ledger.slots[a]; s != nil && s.refuses(w).code != "" {
 			s.clash = w
+			h.home.charge(w.ns, a) // it has it all the same
 			continue
 		}
 		p.ledger.take(w, a, h.home, h.frozen)
