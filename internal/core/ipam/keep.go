@@ -47,10 +47,7 @@ func (p *planner) keepAll(w *work) {
 		if !a.IsValid() || slices.Contains(w.svc.Assigned[:i], a) {
 			continue
 		}
-		h, _ := p.home(w, i)
-		if h.home == nil {
-			h.home = p.pools.poolOf(a)
-		}
+		h := p.lastHome(w, i)
 		if h.home != nil && !slices.Contains(w.homes, h.home) {
 			w.homes = append(w.homes, h.home)
 		}
@@ -61,6 +58,22 @@ func (p *planner) keepAll(w *work) {
 		}
 		p.ledger.take(w, a, h.home, h.frozen)
 	}
+}
+
+// lastHome is home for a Service that is being deleted, whose annotation is not written any more: the pool that it names, if that has
+// the address still.
+func (p *planner) lastHome(w *work, i int) held {
+	a := w.svc.Assigned[i]
+	for _, name := range w.annotated(i) {
+		if x := p.pools.byName[name]; x != nil && x.space[familyOf(a)].contains(a) {
+			return held{addr: a, home: x, frozen: x.frozen}
+		}
+	}
+	h, _ := p.home(w, i)
+	if h.home == nil {
+		h.home = p.pools.poolOf(a)
+	}
+	return h
 }
 
 // home finds the pool that the i-th assigned address belongs to, or says why
