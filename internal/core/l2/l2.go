@@ -185,6 +185,21 @@ type Config struct {
 	// then it is five times as long. After three unanswered questions the claim is forgotten. 0: never asked, and
 	// kept until the address goes.
 	Recheck time.Duration
+	// Offload answers plain questions before they get as far as Step. Default: nobody does.
+	Offload Offload
+}
+
+// Offload is somebody who answers in the machine's stead, like the kernel. What it answers, Step does not see. It is
+// called by the methods of Machine and must not call them.
+type Offload interface {
+	// Put tells of an address on a link, and then whether questions about it are to be answered. Silent or not, those
+	// who claim the address must get through to Step.
+	Put(r Reach, answer bool)
+	// Drop tells that an address is not to be answered for any more, and returns how many questions were answered since
+	// it was put first.
+	Drop(r Reach) (answered uint64)
+	// Answered returns the same as Drop would.
+	Answered(r Reach) uint64
 }
 
 // DefaultConfig returns the times that suit ordinary networks.

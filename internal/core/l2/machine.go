@@ -77,6 +77,8 @@ type targetKey struct {
 
 func (t *target) key() targetKey { return targetKey{t.addr.ip, t.link.Index} }
 
+func (t *target) reach() Reach { return Reach{t.addr.ip, t.link, t.born} }
+
 // New returns a machine that owns nothing.
 func New(cfg Config) *Machine {
 	cfg.Probes = cmp.Or(cfg.Probes, 3)
@@ -199,6 +201,7 @@ func (m *Machine) place(now time.Time, a *address) (changed bool) {
 		} else {
 			m.start(now, t)
 		}
+		m.offload(t)
 		changed = true
 	}
 	m.placed(a)
@@ -216,7 +219,19 @@ func (m *Machine) placed(a *address) {
 	a.names = names
 }
 
+// offload lets somebody else answer, if there is somebody.
+func (m *Machine) offload(t *target) {
+	if m.cfg.Offload != nil {
+		m.cfg.Offload.Put(t.reach(), t.stage == announcing)
+	}
+}
+
 func (m *Machine) drop(t *target) {
+	if m.cfg.Offload != nil {
+		n := m.cfg.Offload.Drop(t.reach())
+		t.addr.requests += n
+		t.addr.responses += n
+	}
 	m.queue.remove(t)
 	delete(m.targets, t.key())
 	m.forget(t)
@@ -256,6 +271,13 @@ func (m *Machine) State() State {
 		}
 		if s.Addresses[i].Phase == PhaseProbing {
 			s.Addresses[i].Probing = a.probing()
+		}
+		if m.cfg.Offload != nil {
+			for _, t := range a.targets {
+				n := m.cfg.Offload.Answered(t.reach())
+				s.Addresses[i].RequestsReceived += n
+				s.Addresses[i].ResponsesSent += n
+			}
 		}
 	}
 	return s
@@ -315,7 +337,7 @@ func (m *Machine) Reaches() []Reach {
 	out := make([]Reach, 0, len(m.targets))
 	for _, a := range m.order {
 		for _, t := range a.targets {
-			out = append(out, Reach{a.ip, t.link, t.born})
+			out = append(out, t.reach())
 		}
 	}
 	return out

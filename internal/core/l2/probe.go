@@ -57,6 +57,7 @@ func (m *Machine) prove(now time.Time, t *target) {
 	t.addr.proven = append(t.addr.proven, t.link.Name)
 	m.forget(t)
 	m.placed(t.addr)
+	m.offload(t)
 	m.revision++
 	m.start(now, t)
 }
