@@ -32,6 +32,8 @@ func Targets() []Target {
 		{"speaker_rss_mb_1000", 50},
 		{"arp_reply_ratio_p50", 2.0},
 		{"arp_reply_ratio_p99", 2.5},
+		{"arp_offload_ratio_p50", 1.5},
+		{"arp_offload_ratio_p99", 2.0},
 		{"idle_writes_per_minute", 0},
 		{"plan_ipam_10k_ms", 50},
 		{"plan_announce_10k_ms", 50},

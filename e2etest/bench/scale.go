@@ -102,7 +102,8 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 	if err := c.endpoints(limited, o); err != nil {
 		return nil, err
 	}
-	byL2 := o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k")
+	offload := o.wantsAny("arp_offload_ratio_p50", "arp_offload_ratio_p99") && len(o.Manifests) == 0 // Herald's own chart
+	byL2 := offload || o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k")
 	manifest := manyByBGP
 	if byL2 {
 		manifest = manyByL2
@@ -114,11 +115,12 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	return measureAll(ctx, o, c, []measurement{
-		{byL2, arpReplies},
+		{o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "speaker_rss_mb_10k"), arpReplies},
 		{o.wantsAny("speaker_rss_mb_10k"), func(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 			mb, err := resident(ctx, c.Lab, programs(o)["speaker"])
 			return []Result{{"speaker_rss_mb_10k", mb, "MB"}}, err
 		}},
+		{offload, offloaded},
 		{o.wantsAny("bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"), fullTable},
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/heraldlb/herald/e2etest/burst"
@@ -154,9 +156,42 @@ func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 	return []Result{{"alloc_burst_ratio_1000", b.ratio(), "ratio"}}, nil
 }
 
-// arpReplies asks for an owned address and for the node's own in turn, with raw ARP requests from the client: the
-// kernel answers the second, so the ratio is what it costs that a program answers the first.
+// arpReplies measures what answers.
 func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	return resolve(ctx, o, c, "arp_reply")
+}
+
+// offloaded measures the same when the kernel answers.
+func offloaded(ctx context.Context, o Options, c *cluster) ([]Result, error) {
+	if err := c.offload(ctx, o); err != nil {
+		return nil, err
+	}
+	return resolve(ctx, o, c, "arp_offload")
+}
+
+// offload makes the speakers start anew with the chart's speaker.arpOffload. As the chart was installed with other values, the
+// DaemonSet is changed instead.
+func (c *cluster) offload(ctx context.Context, o Options) error {
+	sets := c.kube.AppsV1().DaemonSets(o.Namespace)
+	patch := []byte(`[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--arp-offload"},
+		{"op": "add", "path": "/spec/template/spec/containers/0/securityContext/capabilities/add/-", "value": "BPF"},
+		{"op": "add", "path": "/spec/template/spec/containers/0/securityContext/capabilities/add/-", "value": "NET_ADMIN"}]`)
+	set, err := sets.Patch(ctx, "herald-speaker", types.JSONPatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		return fmt.Errorf("turn the ARP offload on: %w", err)
+	}
+	return wait(ctx, readyLimit, func(ctx context.Context) error {
+		now, err := sets.Get(ctx, set.Name, metav1.GetOptions{})
+		if s := now.Status; err == nil && (s.ObservedGeneration < set.Generation || s.UpdatedNumberScheduled != s.DesiredNumberScheduled || s.NumberAvailable == 0) {
+			return fmt.Errorf("speakers with the offload: %+v", s)
+		}
+		return err
+	})
+}
+
+// resolve asks for an owned address and for the node's own in turn, with raw ARP requests from the client: the
+// kernel answers the second, so the ratio is what it costs that a program answers the first.
+func resolve(ctx context.Context, o Options, c *cluster, name string) ([]Result, error) {
 	owned, err := c.addresses(ctx)
 	if err != nil {
 		return nil, err
@@ -206,7 +241,7 @@ func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 		o.say("p%g: owned address %v, the kernel's %v", p, a, b)
 		return float64(a) / float64(b)
 	}
-	return []Result{{"arp_reply_ratio_p50", ratio(50), "ratio"}, {"arp_reply_ratio_p99", ratio(99), "ratio"}}, nil
+	return []Result{{name + "_ratio_p50", ratio(50), "ratio"}, {name + "_ratio_p99", ratio(99), "ratio"}}, nil
 }
 
 // addresses returns what all Services have been given, sorted by their names.
