@@ -58,6 +58,8 @@ type Options struct {
 	// L2Refresh is the interval at which each address is announced again; 0
 	// turns that off.
 	L2Refresh time.Duration
+	// ARPOffload makes the kernel answer ARP requests, where it can. It takes CAP_BPF and CAP_NET_ADMIN.
+	ARPOffload bool
 
 	// L2BalanceInterval is how often, at most, an address is moved from a node
 	// that answers for more to one that answers for fewer; 0: never.

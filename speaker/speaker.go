@@ -44,6 +44,7 @@ import (
 	"github.com/heraldlb/herald/internal/driver/heartbeat"
 	"github.com/heraldlb/herald/internal/driver/links"
 	"github.com/heraldlb/herald/internal/driver/rawl2"
+	"github.com/heraldlb/herald/internal/driver/rawl2/arpoffload"
 	"github.com/heraldlb/herald/internal/kube"
 	"github.com/heraldlb/herald/internal/kube/snapshot"
 	"github.com/heraldlb/herald/internal/kube/status"
@@ -73,6 +74,7 @@ type speaker struct {
 	engine  *engine
 	// heartbeats is asked for its state.
 	heartbeats *heartbeat.Driver
+	offload    *arpoffload.Table // nil: none
 	router     *router
 	drivers    []driver
 	tasks      []task // what talks to the API server
@@ -101,7 +103,11 @@ func Run(ctx context.Context, cfg *rest.Config, o Options, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	return s.run(ctx)
+	err = s.run(ctx)
+	if s.offload != nil {
+		err = errors.Join(err, s.offload.Close())
+	}
+	return err
 }
 
 func newSpeaker(cfg *rest.Config, o Options, log *slog.Logger) (*speaker, error) {
@@ -177,7 +183,12 @@ func (s *speaker) connect() error {
 	}
 	members := newDetector(messages, s.heartbeats)
 	network := links.New(links.Config{Logger: s.log.With(telemetry.KeyComponent, "links")})
-	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Logger: s.log.With(telemetry.KeyComponent, "l2")})
+	if s.opts.ARPOffload {
+		if s.offload, err = arpoffload.New(); err != nil {
+			s.log.Warn("the kernel cannot answer ARP requests, so the speaker does", "error", err)
+		}
+	}
+	answers := rawl2.New(rawl2.Config{L2: s.opts.l2Config(), Offload: s.offload, Logger: s.log.With(telemetry.KeyComponent, "l2")})
 	routers := newSessions(s.log.With(telemetry.KeyComponent, "bgp"))
 	failures := bfdnet.New(bfdnet.Config{Logger: s.log.With(telemetry.KeyComponent, "bfd")})
 	ports := healthport.New(healthport.Config{})

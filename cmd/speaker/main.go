@@ -28,7 +28,7 @@ var version = "dev"
 const long = `The speaker runs once on every node. The speakers of a cluster find each other with
 memberlist, agree on one owner for each external address, and the owner answers ARP
 and NDP for it. With BGP, each of them announces routes to the routers that a BGPPeer
-names. It needs CAP_NET_RAW and the node's network namespace.
+names. It needs CAP_NET_RAW (for --arp-offload also CAP_BPF and CAP_NET_ADMIN) and the node's network namespace.
 
 Every flag that names an environment variable takes its default from there; the
 chart sets them from the Pod (downward API).`
@@ -71,6 +71,7 @@ func command() *cobra.Command {
 	f.DurationVar(&o.L2ProbeAgain, "l2-probe-again", times.ProbeAgain, "longest time until an address that somebody else has is probed again")
 	f.DurationVar(&o.L2Refresh, "l2-refresh", times.Refresh, "interval at which each address is announced again; 0 turns it off")
 	f.DurationVar(&o.L2BalanceInterval, "l2-balance-interval", 0, "how often, at most, an address is moved to a node that answers for fewer; 0: never")
+	f.BoolVar(&o.ARPOffload, "arp-offload", false, "make the kernel answer ARP requests; needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN, without which the speaker answers itself")
 	f.StringVar(&o.ExclusionsFile, "excludel2-config", "", "file with patterns of interfaces that never answer (default: those of container networks)")
 	f.DurationVar(&o.BGPAnnounceDelay, "bgp-announce-delay", 25*time.Millisecond, "how long a new route is held back so that kube-proxy can serve it first (with externalTrafficPolicy Local also until its health check node port says so); 0 turns it off")
 	f.DurationVar(&o.BGPDrainWait, "bgp-drain-wait", 2*time.Second, "when the speaker ends, how long routers get to prefer other nodes before the routes are withdrawn")

@@ -111,6 +111,21 @@ func TestSpeaker(t *testing.T) {
 	}
 }
 
+// With the offload it has what that needs, and no more.
+func TestSpeakerWithOffload(t *testing.T) {
+	t.Parallel()
+	_, plain := pods(t, render(t))
+	_, pod := pods(t, render(t, "--set", "speaker.arpOffload=true"))
+	want := slices.Concat(plain.Containers[0].SecurityContext.Capabilities.Add, []corev1.Capability{"BPF", "NET_ADMIN"})
+	if got := pod.Containers[0].SecurityContext.Capabilities.Add; !slices.Equal(got, want) {
+		t.Errorf("capabilities %v, want %v", got, want)
+	}
+	const flag = "--arp-offload"
+	if slices.Contains(plain.Containers[0].Args, flag) || !slices.Contains(pod.Containers[0].Args, flag) {
+		t.Errorf("arguments without the offload %q, with it %q", plain.Containers[0].Args, pod.Containers[0].Args)
+	}
+}
+
 // What one part of the chart names, the other must have.
 func TestReferences(t *testing.T) {
 	t.Parallel()
@@ -158,7 +173,7 @@ func TestReferences(t *testing.T) {
 // The programs know every flag the chart passes.
 func TestFlagsAreKnown(t *testing.T) {
 	t.Parallel()
-	controller, speaker := pods(t, render(t, "--set", "loadBalancerClass=a.b/c,speaker.ignoreExcludeLB=true,speaker.l2Probe=1s,speaker.l2ProbeAgain=1m,speaker.l2Refresh=0s,speaker.l2BalanceInterval=10m,speaker.bgpAnnounceDelay=1s,speaker.bgpDrainWait=0s"))
+	controller, speaker := pods(t, render(t, "--set", "loadBalancerClass=a.b/c,speaker.ignoreExcludeLB=true,speaker.l2Probe=1s,speaker.l2ProbeAgain=1m,speaker.l2Refresh=0s,speaker.l2BalanceInterval=10m,speaker.bgpAnnounceDelay=1s,speaker.bgpDrainWait=0s,speaker.arpOffload=true"))
 	for name, pod := range map[string]corev1.PodSpec{"controller": controller, "speaker": speaker} {
 		help, more, err := command(t, program(t, name, "build"), "--help")
 		if err != nil {

@@ -34,6 +34,7 @@ func TestSchemaRejects(t *testing.T) {
 		{"speaker.tolerations[0].effect=NoWay", "/speaker/tolerations/0/effect"},
 		{"speaker.l2Probe=300", "/speaker/l2Probe"},
 		{"speaker.l2Refresh=soon", "/speaker/l2Refresh"},
+		{"speaker.arpOffload=yes", "/speaker/arpOffload"},
 		{"speaker.bgpAnnounceDelay=5", "/speaker/bgpAnnounceDelay"},
 		{"speaker.frr.enabled=true", "additional properties 'frr' not allowed"},
 		{"prometheus.metricsPort=http", "/prometheus/metricsPort"},

@@ -104,11 +104,16 @@ func require(tb testing.TB) {
 	if reason == "" && os.Getenv(envOutside) == "" {
 		tb.Fatal("netnstest.Enter was not called in TestMain")
 	}
-	switch {
-	case reason == "":
-	case os.Getenv("CI") == "true":
-		tb.Fatalf("no network namespace: %s", reason)
-	default:
-		tb.Skipf("SKIPPED, no network namespace: %s", reason)
+	if reason != "" {
+		Skip(tb, "no network namespace: "+reason)
 	}
+}
+
+// Skip skips a test that cannot run here, and says why. On CI it fails.
+func Skip(tb testing.TB, why string) {
+	tb.Helper()
+	if os.Getenv("CI") == "true" {
+		tb.Fatal(why)
+	}
+	tb.Skip("SKIPPED, " + why)
 }

@@ -14,7 +14,8 @@
 // sleeps in poll is woken by the kernel itself; the network poller of the Go runtime would put a second wake-up
 // between. Nothing on the way allocates.
 //
-// CAP_NET_RAW is all it needs.
+// CAP_NET_RAW is all it needs. With an arpoffload.Table, which needs more, the kernel answers plain ARP requests before
+// they come here.
 package rawl2
 
 import (
@@ -30,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/heraldlb/herald/internal/core/l2"
+	"github.com/heraldlb/herald/internal/driver/rawl2/arpoffload"
 )
 
 // Config sets up a Driver.
@@ -41,6 +43,9 @@ type Config struct {
 	// Retry is the time until a socket that failed is opened again, unless Set comes first. Default 200 ms. Joining
 	// groups is tried again after ten times that.
 	Retry time.Duration
+	// Offload makes the kernel answer ARP requests. Default: the Driver answers them itself. It belongs to the Driver
+	// until Run has ended.
+	Offload *arpoffload.Table
 }
 
 // Driver answers and announces. Its methods may be used concurrently.
@@ -57,7 +62,8 @@ type Driver struct {
 	revision uint64    // of the machine, when changed was signalled last
 	alarm    time.Time // when Run wakes up by itself
 	errors   map[errorKey]string
-	lease    time.Time // zero: no limit
+	lease    time.Time         // zero: no limit
+	offload  *arpoffload.Table // nil: none. Run attaches it to interfaces without mu
 }
 
 // errorKey names what may fail, so that its success later clears the error.
@@ -68,6 +74,9 @@ type errorKey struct {
 
 // New returns a Driver that does nothing until Run.
 func New(cfg Config) *Driver {
+	if cfg.Offload != nil {
+		cfg.L2.Offload = &offload{table: cfg.Offload, log: cfg.Logger}
+	}
 	return &Driver{
 		log:     cfg.Logger,
 		retry:   cmp.Or(cfg.Retry, 200*time.Millisecond),
@@ -76,6 +85,7 @@ func New(cfg Config) *Driver {
 		started: make(chan []netip.Addr, 1),
 		machine: l2.New(cfg.L2),
 		errors:  map[errorKey]string{},
+		offload: cfg.Offload,
 	}
 }
 
@@ -100,6 +110,9 @@ func (d *Driver) Lease(until time.Time) {
 	d.mu.Lock()
 	over := !d.lease.IsZero() && !leased(time.Now(), d.lease)
 	d.lease = until
+	if d.offload != nil {
+		d.offload.Lease(offloadLease(time.Now(), until))
+	}
 	if over {
 		d.machine.Missed(time.Now()) // answers, see answer
 	}

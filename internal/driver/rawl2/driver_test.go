@@ -62,7 +62,7 @@ func TestSetBeforeRun(t *testing.T) {
 	t.Parallel()
 	_, far := cable(t, "before0")
 	w, l := newWire(t, far, arp), link(t, "before0")
-	d := New(Config{Logger: slog.New(slog.DiscardHandler), L2: l2.DefaultConfig()})
+	d := newDriver(t, Config{Logger: slog.New(slog.DiscardHandler), L2: l2.DefaultConfig()})
 	d.Set(own(l, vip4))
 	run(t, d)
 	if p, _ := w.receive(t, l2.ARPRequest); p.SenderIP != vip4 || p.SenderMAC != l.MAC || p.Dst != broadcast() {

@@ -74,10 +74,19 @@ func own(link l2.Link, ips ...netip.Addr) l2.Wanted {
 // silent answers and announces nothing by itself.
 func silent() l2.Config { return l2.Config{} }
 
+// newDriver returns a driver, with an offload where TestOffloaded says so.
+func newDriver(tb testing.TB, cfg Config) *Driver {
+	tb.Helper()
+	if os.Getenv(envOffload) != "" {
+		cfg.Offload = newOffload(tb)
+	}
+	return New(cfg)
+}
+
 // running returns a driver that runs until the end of the test.
 func running(tb testing.TB, cfg l2.Config) *Driver {
 	tb.Helper()
-	d := New(Config{Logger: slog.New(slog.DiscardHandler), L2: cfg, Retry: 20 * time.Millisecond})
+	d := newDriver(tb, Config{Logger: slog.New(slog.DiscardHandler), L2: cfg, Retry: 20 * time.Millisecond})
 	run(tb, d)
 	return d
 }

@@ -100,6 +100,7 @@ func (r *runner) want(reaches []l2.Reach) {
 		if p := r.ports[k]; p != nil {
 			r.leaving = append(r.leaving, p)
 			delete(r.ports, k)
+			r.detach(k)
 		}
 		delete(r.failed, k)
 		r.driver.report(was.link.Name, protocolName(k.protocol), nil)
@@ -129,6 +130,7 @@ func (r *runner) open(k portKey) {
 	r.ports[k] = p
 	go p.serve(func(in, out []byte) []byte { return d.answer(k.index, in, out) }, func() { notify(d.wake) })
 	d.report(link.Name, protocolName(k.protocol), nil)
+	r.attach(k)
 	if r.failed[k] {
 		// The announcements went nowhere meanwhile.
 		delete(r.failed, k)
@@ -222,7 +224,8 @@ func (r *runner) closeLeaving() {
 
 func (r *runner) close() {
 	r.closeLeaving()
-	for _, p := range r.ports {
+	for k, p := range r.ports {
+		r.detach(k)
 		p.close()
 	}
 }
