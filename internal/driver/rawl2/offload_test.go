@@ -56,7 +56,7 @@ func TestKernelAnswers(t *testing.T) {
 	table := newOffload(t)
 	d, l := New(Config{Logger: slog.New(slog.DiscardHandler), L2: silent(), Offload: table}), link(t, "offload0")
 	ended := make(chan struct{})
-	t.Run("run", func(t *testing.T) { //nolint:paralleltest // the rest comes after it
+	t.Run("run", func(t *testing.T) {
 		defer close(ended)
 		run(t, d)
 		w := newWire(t, far, arp)

@@ -125,8 +125,8 @@ func isRequest() asm.Instructions {
 // reply turns the frame into the answer and sends it back where it came from.
 func reply() asm.Instructions {
 	p := asm.Instructions{asm.StoreImm(asm.R7, arpReply, operationReply, asm.Byte)}
-	move := func(to int16, from asm.Register, at, n int16) {
-		for i := int16(0); i < n; i += 2 {
+	move := func(to int16, from asm.Register, at int16) { // a MAC
+		for i := int16(0); i < 6; i += 2 {
 			p = append(p, asm.LoadMem(asm.R1, from, at+i, asm.Half), asm.StoreMem(asm.R7, to+i, asm.R1, asm.Half))
 		}
 	}
@@ -138,10 +138,10 @@ func reply() asm.Instructions {
 			asm.StoreMem(asm.R7, arpTargetIP+i, asm.R1, asm.Half),
 			asm.StoreMem(asm.R7, arpSenderIP+i, asm.R2, asm.Half))
 	}
-	move(arpTarget, asm.R7, arpSender, 6)
-	move(frameDst, asm.R7, arpSender, 6)
-	move(arpSender, asm.R9, rowMAC, 6)
-	move(frameSrc, asm.R9, rowMAC, 6)
+	move(arpTarget, asm.R7, arpSender)
+	move(frameDst, asm.R7, arpSender)
+	move(arpSender, asm.R9, rowMAC)
+	move(frameSrc, asm.R9, rowMAC)
 	return append(p,
 		asm.LoadMem(asm.R1, asm.R6, ctxIndex, asm.Word),
 		asm.Mov.Imm(asm.R2, 0),

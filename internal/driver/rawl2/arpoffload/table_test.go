@@ -161,7 +161,7 @@ func TestAnswer(t *testing.T) {
 		how(&q)
 		return q
 	}
-	for name, q := range map[string]struct {
+	for name, q := range map[string]struct { //nolint:paralleltest // they share the cable
 		packet l2.Packet
 		edit   func([]byte) []byte
 		pass   bool // it needs thought, or is for others
@@ -184,7 +184,7 @@ func TestAnswer(t *testing.T) {
 		"other operation":      {packet: e.question(vip), edit: func(b []byte) []byte { b[21] = 3; return b }, pass: true},
 		"cut off":              {packet: e.question(vip), edit: func(b []byte) []byte { return b[:41] }, pass: true},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // they share the cable
+		t.Run(name, func(t *testing.T) {
 			frame := l2.AppendFrame(nil, &q.packet)
 			if q.edit != nil {
 				frame = q.edit(frame)
