@@ -20,7 +20,7 @@ func (p *planner) settle() []Holding {
 		return nil
 	}
 	for _, r := range p.reservations {
-		if x := p.pools.byName[r.Pool]; r.Invalid == "" && len(r.Addresses) == 0 && x != nil && !x.frozen && r.mayUse(x, netip.Addr{}) {
+		if x := p.pools.byName[r.Pool]; r.Invalid == "" && len(r.Addresses) == 0 && x != nil && r.fills(x) {
 			p.adopt(r, x)
 		}
 	}

@@ -189,6 +189,12 @@ func (p *planner) claim(r *reservation) {
 	}
 }
 
+// fills reports whether the reservation may get more addresses of the pool. One
+// whose namespace the cache does not know yet may not: see mayUse.
+func (r *reservation) fills(x *pool) bool {
+	return !x.frozen && (x.Pin == nil || x.Pin.AllowsNamespace(r.ns.Namespace))
+}
+
 // fill holds a number of addresses of a pool: those that Services of the
 // reservation have already, those that such Services had before they were
 // deleted, then the lowest free ones.
@@ -201,7 +207,7 @@ func (p *planner) fill(r *reservation) {
 	case x.frozen:
 		r.fail(reason.AddressOutsidePool, "pool %q is invalid and hands out nothing: its condition Valid says why", r.Pool)
 		return
-	case x.Pin != nil && !x.Pin.AllowsNamespace(r.ns.Namespace):
+	case !r.fills(x):
 		r.fail(reason.AddressOutsidePool, "%s", x.only())
 		return
 	}
