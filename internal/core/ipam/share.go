@@ -153,7 +153,7 @@ func (l *ledger) take(w *work, a netip.Addr, home *pool, frozen bool) {
 		if s.key != "" {
 			s.ports = make(map[lb.Port]*work, len(w.svc.Ports))
 		}
-		if s.key != "" && home != nil {
+		if s.key != "" && home != nil && !home.leavesOut(a) { // one that is being deleted may keep what nobody gets any more
 			w.sharers.in(home, familyOf(a)).add(member{a, s})
 		}
 	}
