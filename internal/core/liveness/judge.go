@@ -386,6 +386,10 @@ func (m *Machine) believe(p *peer, age time.Duration) {
 	}
 	if p.dead > 0 && m.now.Sub(p.condemned) >= 2*m.cfg.Silence {
 		m.revive(p) // somebody hears it long after the verdict, though this node does not
+		if p.watch != nil {
+			// It lives by that word, which may be the last one, and only for as long as that counts.
+			p.watch.base, p.watch.vouched = m.now.Add(-age), m.now.Add(-age)
+		}
 	}
 }
 
