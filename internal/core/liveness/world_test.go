@@ -27,7 +27,8 @@ type world struct {
 	late  time.Duration // of timers, at most
 
 	// cut links, from -> to.
-	cut map[[2]lb.NodeName]bool
+	cut   map[[2]lb.NodeName]bool
+	heals int
 	// held are packets that wait until the cut links are mended, as kernels keep
 	// them while they ask for a MAC address.
 	held []func()
@@ -52,6 +53,7 @@ type node struct {
 	running bool
 	off     bool // the host has no power: nobody says that the speaker is gone
 	frozen  bool
+	thaws   int
 	inbox   []func()
 	up      map[lb.NodeName]bool
 }
@@ -107,7 +109,7 @@ func (w *world) meet(a, b *node, life int) {
 
 func (w *world) isCut(a, b *node) bool { return w.cut[[2]lb.NodeName{a.name, b.name}] }
 
-// gossipLoses lets gossip notice, at last, whom it cannot reach.
+// gossipLoses lets gossip notice, at last, whom it could not reach all the time.
 func (w *world) gossipLoses() {
 	for _, a := range w.names() {
 		for _, b := range w.names() {
@@ -116,9 +118,10 @@ func (w *world) gossipLoses() {
 			if a == b || !w.knows[pair] || o.running && !o.frozen && !w.isCut(n, o) && !w.isCut(o, n) {
 				continue
 			}
-			life := o.life
+			life, thaws, heals := o.life, o.thaws, w.heals
 			w.after(w.draw(2*time.Second, 3*time.Second), func() {
-				if w.knows[pair] && (!o.running || o.frozen || w.isCut(n, o) || w.isCut(o, n)) && o.life == life {
+				since := !o.running || o.frozen && o.thaws == thaws || (w.isCut(n, o) || w.isCut(o, n)) && w.heals == heals
+				if w.knows[pair] && since && o.life == life {
 					delete(w.knows, pair)
 					w.input(n, func(m *liveness.Machine) { m.Leave(b, false) })
 				}
@@ -152,6 +155,7 @@ func (w *world) freeze(name lb.NodeName) {
 func (w *world) thaw(name lb.NodeName) {
 	n := w.nodes[name]
 	n.frozen = false
+	n.thaws++
 	for _, do := range n.inbox {
 		w.after(0, do)
 	}
@@ -172,6 +176,7 @@ func (w *world) sever(from, to []lb.NodeName) {
 
 func (w *world) heal() {
 	clear(w.cut)
+	w.heals++
 	for _, arrive := range w.held {
 		w.after(w.draw(w.delay/10, w.delay), arrive)
 	}
