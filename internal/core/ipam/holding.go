@@ -173,6 +173,7 @@ func (p *planner) explainShort(r *reservation) {
 
 // unsettled is what reservations hold when there is no pool to check against:
 // what is recorded. Services keep what they have, so it is known who uses it.
+// What one has recorded and does not name any more may be on its way to another.
 func (p *planner) unsettled(list []lb.Reservation) []Holding {
 	if len(list) == 0 {
 		return nil
@@ -187,9 +188,15 @@ func (p *planner) unsettled(list []lb.Reservation) []Holding {
 		}
 	}
 	out := make([]Holding, 0, len(list))
+	taken := map[netip.Addr]bool{}
 	for i := range list {
 		r := &reservation{Reservation: &list[i]}
 		for _, held := range r.Held {
+			named := len(r.Addresses) == 0 || r.Invalid != "" || slices.Contains(r.Addresses, held.Address)
+			if !named || taken[held.Address] {
+				continue
+			}
+			taken[held.Address] = true
 			r.holds = append(r.holds, &hold{by: r, addr: held.Address, last: held.Last, users: users[held.Address]})
 		}
 		slices.SortStableFunc(r.holds, func(a, b *hold) int { return a.addr.Compare(b.addr) })
