@@ -34,9 +34,6 @@ const (
 	// Other nodes may learn of a Service earlier, and a Service that is made
 	// anew should find its owner.
 	strayLimit = time.Minute
-	// greetAgain is when a node that came is told once more what this one
-	// claims: the first message may have been lost.
-	greetAgain = 250 * time.Millisecond
 )
 
 // Machine decides what this node answers for. See the package comment.
@@ -100,6 +97,8 @@ type node struct {
 	name    lb.NodeName
 	alive   bool
 	died    time.Time // when gossip lost it last
+	came    time.Time // when it came back, or first
+	silent  bool      // nothing has come from it since
 	version uint64
 	// published is the version that its heartbeats name; stale is since when it
 	// is newer than that of the record here, zero if it is not; outdated: for too
@@ -359,6 +358,7 @@ func (m *Machine) setAlive(name lb.NodeName, alive bool) {
 	if n := m.node(name); n != m.self && n.alive != alive {
 		n.alive = alive
 		if alive {
+			n.came, n.silent = m.now, true
 			m.greet = append(m.greet, name)
 			m.greeted[name] = m.now.Add(greetAgain)
 		} else {

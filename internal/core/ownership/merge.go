@@ -31,6 +31,9 @@ func (m *Machine) Receive(data []byte) error {
 	if msg.greeting != nil {
 		m.returnGreeting(msg.sender, *msg.greeting)
 	}
+	if n, known := m.nodes[msg.sender]; known {
+		n.silent = false
+	}
 	m.hear(&msg)
 	m.trySettle()
 	return nil

@@ -104,19 +104,6 @@ func (m *Machine) messages() []Letter {
 	return out
 }
 
-// greeting tells a node that came all that this one claims. Two nodes that hear
-// each other again after a partition may have met through a third one: then no
-// exchange of full states tells either that both answer for an address.
-func (m *Machine) greeting(to lb.NodeName) []Letter {
-	hello := m.message(false)
-	hello.records = []record{recordOf(m.self)}
-	held := m.heldBy(m.cfg.Self)
-	number := uint64(len(held))
-	hello.greeting = &number
-	out := []Letter{{To: to, Data: hello.encode()}}
-	return append(out, m.tell(to, held)...)
-}
-
 // heldBy lists the addresses that a node claims, sorted.
 func (m *Machine) heldBy(name lb.NodeName) []netip.Addr {
 	var out []netip.Addr
@@ -140,43 +127,6 @@ func (m *Machine) tell(to lb.NodeName, addresses []netip.Addr) []Letter {
 		p.claim(ip, m.claims[ip])
 	}
 	return p.finish()
-}
-
-// reminders is how many nodes remind one that has forgotten its claims.
-const reminders = 3
-
-// returnGreeting reminds a node of claims that it does not seem to know any
-// more: it was restarted so quickly that nobody noticed, and everybody else
-// believes that it answers.
-func (m *Machine) returnGreeting(from lb.NodeName, held uint64) {
-	if known := m.heldBy(from); uint64(len(known)) <= held {
-		return
-	}
-	before := 0
-	for name, n := range m.nodes { // counted, whatever the order
-		if n.alive && name != from && m.before(name, from) {
-			before++
-		}
-	}
-	if before < reminders {
-		m.remind = append(m.remind, from)
-	}
-}
-
-// before reports whether a node comes before this one in the order that holds
-// for things about another node.
-func (m *Machine) before(name, about lb.NodeName) bool {
-	return name != m.cfg.Self && before(name, m.cfg.Self, string(about))
-}
-
-// greetDue greets nodes once more.
-func (m *Machine) greetDue() {
-	for name, due := range m.greeted { // sorted when they are greeted
-		if !m.now.Before(due) {
-			delete(m.greeted, name)
-			m.greet = append(m.greet, name)
-		}
-	}
 }
 
 // correspondents are the nodes that something is to be told alone, sorted.

@@ -72,7 +72,7 @@ func TestUrgeInVain(t *testing.T) {
 			asked++
 		}
 		post(t, r, n1)
-		n1.Ready()
+		post(t, n1.Ready(), n3)
 	}
 	if len(n1.Answers()) != 0 {
 		t.Error("n1 takes what n2 has")
