@@ -20,6 +20,8 @@ const (
 	// insistence is how often a node that was declared dead tells all that it
 	// is not, and a verdict is told, in case that packets are lost.
 	insistence = 3
+	// gossip has an opinion like a watcher; no node has this name.
+	gossip lb.NodeName = ""
 	// answering is for how many intervals a watcher is answered.
 	answering = 5
 )
@@ -107,6 +109,7 @@ func (m *Machine) judge(p *peer) {
 	w := p.watch
 	if !w.silent(m.now, &m.cfg) {
 		w.suspected = time.Time{}
+		m.probe(p)
 		return
 	}
 	if w.suspected.IsZero() {
@@ -124,6 +127,15 @@ func (m *Machine) judge(p *peer) {
 		m.spread = append(m.spread, p.name)
 		m.sendAll(Packet{Kind: Verdict, Subject: p.name, SubjectIncarnation: p.dead})
 		m.announce(p)
+	}
+}
+
+// probe asks a node whose heartbeat is overdue, before it is suspected: it
+// answers at once, and two lost heartbeats leave no more than that.
+func (m *Machine) probe(p *peer) {
+	if w := p.watch; !m.now.Before(w.probe(&m.cfg)) {
+		w.probed = m.now
+		m.send(p, Packet{Kind: Ask, Subject: p.name})
 	}
 }
 
@@ -170,11 +182,19 @@ func (m *Machine) revive(p *peer) {
 	}
 }
 
-// doubt keeps a node that gossip has declared dead, if it is heard.
+// doubt keeps a node that gossip has declared dead, if it is heard. For a watcher
+// who does not hear it that is a second opinion; the node may object to it as to
+// any other.
 func (m *Machine) doubt(p *peer) {
-	if w := p.watch; w != nil && (p.heard.IsZero() || w.silent(m.now, &m.cfg) && m.now.Sub(w.vouched) >= w.patience(&m.cfg)) {
-		m.setDown(p)
-		return
+	if w := p.watch; w != nil {
+		unheard := w.silent(m.now, &m.cfg) && m.now.Sub(w.vouched) >= w.patience(&m.cfg)
+		if p.heard.IsZero() || unheard && !w.suspected.IsZero() && m.now.Sub(w.suspected) >= m.cfg.Refute {
+			m.setDown(p)
+			return
+		}
+		if unheard {
+			w.votes[gossip] = m.now
+		}
 	}
 	if p.doubted {
 		return

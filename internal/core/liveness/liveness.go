@@ -23,7 +23,8 @@
 //
 // # Suspecting
 //
-// A watcher that has heard nothing for its patience suspects the node, and says
+// A watcher that misses a heartbeat asks the node, which answers at once. One that
+// has heard nothing for its patience suspects the node, and says
 // so to the node and to its other watchers, again after Repeat. The node refutes
 // by a packet to the watcher. A watcher that hears the node vouches for it. One
 // that does not hear it either suspects it by itself. So a few lost heartbeats
@@ -128,7 +129,8 @@ const (
 	// Suspect: the sender watches Subject and has not heard it for Age. Who
 	// hears it answers with Vouch; the subject itself with anything.
 	Suspect
-	// Ask: does somebody hear Subject? The answer is Vouch or nothing.
+	// Ask: does somebody hear Subject? The answer is Vouch or nothing; that of
+	// the subject itself Alive.
 	Ask
 	// Vouch: the sender heard Subject Age ago.
 	Vouch

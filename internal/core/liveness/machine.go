@@ -84,13 +84,26 @@ func (m *Machine) Advance(now time.Time) {
 	if m.now.IsZero() {
 		m.nextBeat = now
 	} else {
-		m.excuse(now, now.Sub(latest(m.Next(), m.now))) // m.now is when it was running last
+		m.excuse(now, now.Sub(latest(m.deadline(), m.now))) // m.now is when it was running last
 	}
 	m.now = now
 }
 
 // Next is when Tick is due.
 func (m *Machine) Next() time.Time {
+	next := m.deadline()
+	for _, p := range m.watched {
+		w := p.watch
+		if due := w.probe(&m.cfg); w.suspected.IsZero() && due.After(m.now) && due.Before(next) {
+			next = due
+		}
+	}
+	return next
+}
+
+// deadline is the same without probes: nothing is judged by them, so that one of
+// them is late excuses nothing.
+func (m *Machine) deadline() time.Time {
 	next := m.nextBeat
 	for _, p := range m.watched {
 		w := p.watch

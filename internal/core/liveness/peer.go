@@ -83,13 +83,14 @@ type watch struct {
 	gap time.Duration
 	// refused: its host says that nobody listens there any more.
 	refused bool
-	// votes: when other watchers said last that they do not hear it.
+	// votes: when other watchers, or gossip, said last that they do not hear it.
 	votes map[lb.NodeName]time.Time
 	// vouched is when somebody heard it last, as far as this node was told.
 	vouched time.Time
 
 	suspected time.Time // zero: not
 	again     time.Time // when to say so again
+	probed    time.Time // when it was asked last, before it is suspected
 }
 
 // gapDecay: after that many heartbeats in time, about two thirds of a gap's
@@ -114,6 +115,12 @@ func (w *watch) patience(c *Config) time.Duration {
 		return c.Interval
 	}
 	return min(max(c.Silence, w.gap+c.Interval), c.SilenceMax)
+}
+
+// probe is when to ask the node itself. By then a heartbeat has been lost, or is
+// later than any of the last seconds.
+func (w *watch) probe(c *Config) time.Time {
+	return latest(w.base.Add(w.patience(c)-c.Interval), w.probed.Add(c.Interval/2))
 }
 
 func (w *watch) silent(now time.Time, c *Config) bool {
