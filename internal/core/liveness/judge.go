@@ -119,7 +119,12 @@ func (m *Machine) judge(p *peer) {
 		m.voice(p)
 		w.again = m.now.Add(m.cfg.Repeat)
 		if m.now.Sub(w.suspected) > m.cfg.Refute {
-			w.again = m.now.Add(m.cfg.Interval) // somebody vouches for it, or nobody answers at all
+			// Somebody vouches for it, or nobody answers at all. A word that will not
+			// count for that long is renewed in time.
+			w.again = m.now.Add(m.cfg.Interval)
+			if ends := w.vouched.Add(w.patience(&m.cfg) - m.cfg.Refute); ends.Before(w.again) && m.now.Before(ends.Add(m.cfg.Refute)) {
+				w.again = latest(ends, m.now.Add(m.cfg.Repeat))
+			}
 		}
 	}
 	if m.convicted(p) {

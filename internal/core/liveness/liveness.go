@@ -23,12 +23,11 @@
 //
 // # Suspecting
 //
-// A watcher that misses a heartbeat asks the node, which answers at once. One that
-// has heard nothing for its patience suspects the node, and says
-// so to the node and to its other watchers, again after Repeat. The node refutes
-// by a packet to the watcher. A watcher that hears the node vouches for it. One
-// that does not hear it either suspects it by itself. So a few lost heartbeats
-// do no harm.
+// A watcher that misses a heartbeat asks the node, which answers at once. One
+// that has heard nothing for its patience suspects the node, and says so to the
+// node and to its other watchers, again after Repeat. The node refutes by a packet
+// to the watcher. A watcher that hears the node vouches for it. One that does not
+// hear it either suspects it by itself. So a few lost heartbeats do no harm.
 //
 // The verdict is passed when Refute has gone by without a word of the node, by
 // every watcher that knows of a second one of the same opinion. With two nodes
@@ -48,8 +47,9 @@
 //
 // A node is taken up when gossip knows it (Join). A goodbye counts at once. When
 // gossip declares a node dead, it is asked first whether somebody hears it: the
-// probes of gossip err more easily on a busy machine. Else that is the slow,
-// sure path, which needs no watcher.
+// probes of gossip err more easily on a busy machine. To a watcher that does not
+// hear it for the moment that is a second opinion. Else it is the slow, sure path,
+// which needs no watcher.
 //
 // # Busy machines
 //

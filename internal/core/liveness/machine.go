@@ -94,15 +94,20 @@ func (m *Machine) Next() time.Time {
 	next := m.deadline()
 	for _, p := range m.watched {
 		w := p.watch
-		if due := w.probe(&m.cfg); w.suspected.IsZero() && due.After(m.now) && due.Before(next) {
+		due := w.probe(&m.cfg)
+		if !w.suspected.IsZero() {
+			due = w.again
+		}
+		if due.After(m.now) && due.Before(next) {
 			next = due
 		}
 	}
 	return next
 }
 
-// deadline is the same without probes: nothing is judged by them, so that one of
-// them is late excuses nothing.
+// deadline is the same without what only puts questions to who is not suspected,
+// or has been for long: nothing is judged by them, so that one of them is late
+// excuses nothing.
 func (m *Machine) deadline() time.Time {
 	next := m.nextBeat
 	for _, p := range m.watched {
