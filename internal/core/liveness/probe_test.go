@@ -210,3 +210,22 @@ func (w *watcher) vouch(from, subject lb.NodeName, age time.Duration) {
 	})
 	w.next = w.Next()
 }
+
+// TestLastWord: a node that counts as dead is up again by the word of another. It
+// gets no more time than that word is worth: it may be the last one.
+func TestLastWord(t *testing.T) {
+	t.Parallel()
+	w := watch("b", "c")
+	w.until(1500*time.Millisecond, []lb.NodeName{"c"})
+	if at, want := w.down["b"], 725*time.Millisecond; at < want || at > want+100*time.Millisecond {
+		t.Fatalf("b is dead after %v, want %v to 100 ms more: nobody agrees or contradicts", at, want)
+	}
+	w.vouch("c", "b", 100*time.Millisecond)
+	if up := w.Ready().Up; len(up) != 1 {
+		t.Fatalf("up: %v, want b, which c hears", up)
+	}
+	w.until(4*time.Second, []lb.NodeName{"c"})
+	if at, want := w.down["b"], 2125*time.Millisecond; at < want || at > want+100*time.Millisecond {
+		t.Errorf("b is dead again after %v, want %v to 100 ms more: 725 ms after c heard it", at, want)
+	}
+}
