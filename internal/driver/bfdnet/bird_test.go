@@ -77,13 +77,8 @@ protocol bfd {
 	for _, key := range all {
 		d.awaitState(t, key, bfd.Down)
 	}
-	d.stop()
-	failed := 0
-	for _, e := range d.seen() {
-		if e.Kind != bfd.Failed {
-			continue
-		}
-		failed++
+	failed := d.awaitEvents(t, len(all), bfd.Failed)
+	for _, e := range failed {
 		took, most := e.at.Sub(killed), 200*ms
 		if e.Key == hops {
 			most = 350 * ms
@@ -93,7 +88,7 @@ protocol bfd {
 			t.Errorf("%v: noticed after %v, want at most %v", e.Key, took, most)
 		}
 	}
-	if failed != len(all) {
-		t.Errorf("%d sessions failed: %v", failed, d.seen())
+	if len(failed) != len(all) {
+		t.Errorf("%d sessions failed: %v", len(failed), d.seen())
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,6 +105,21 @@ func (d *watched) seen() []timedEvent {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]timedEvent(nil), d.events...)
+}
+
+// awaitEvents returns the events of a kind once there are n or more: a state can be read before the news of it come.
+func (d *watched) awaitEvents(tb testing.TB, n int, kind bfd.Kind) []timedEvent {
+	tb.Helper()
+	var events []timedEvent
+	netnstest.Eventually(tb, func() error {
+		all := d.seen()
+		events = slices.DeleteFunc(slices.Clone(all), func(e timedEvent) bool { return e.Kind != kind })
+		if len(events) < n {
+			return fmt.Errorf("%d events of kind %v, want %d: %v", len(events), kind, n, all)
+		}
+		return nil
+	})
+	return events
 }
 
 // await waits until the session with a router is as wanted.
