@@ -21,6 +21,7 @@ import (
 //
 //	we: Router Solicitation, Router Advertisement ---> router
 //	we: learn its address <--------------------------- Router Advertisement
+//	we: connect, when it has had the time to learn ours
 type finder struct {
 	router netip.Addr // with its zone
 	conn   *ndp.Conn
@@ -34,6 +35,9 @@ const (
 	// found, and advertiseEvery that between our advertisements afterwards.
 	solicitEvery   = 500 * time.Millisecond
 	advertiseEvery = 10 * time.Second
+	// acquaintance is the time from our first advertisement to the connection. FRR prepares a session of its own when
+	// it learns our address, and a connection in the midst of that comes up only to be closed again (seen with 8.4.4).
+	acquaintance = 100 * time.Millisecond
 )
 
 // find waits until a router shows up behind the interface.
@@ -59,6 +63,7 @@ func (f *finder) search(ctx context.Context, self netip.Addr) error {
 	if err := f.conn.JoinGroup(netip.MustParseAddr("ff02::1")); err != nil {
 		return fmt.Errorf("listen for routers on %s: %w", f.iface.Name, err)
 	}
+	first := time.Now()
 	for ctx.Err() == nil {
 		if err := f.call(); err != nil {
 			return err
@@ -68,10 +73,22 @@ func (f *finder) search(ctx context.Context, self netip.Addr) error {
 			until = d
 		}
 		if f.listen(until, self) {
-			return nil
+			return pause(ctx, time.Until(first.Add(acquaintance)))
 		}
 	}
 	return fmt.Errorf("no router was heard on %s: does it send Router Advertisements there?", f.iface.Name)
+}
+
+// pause returns early, and with an error, when ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // call asks for routers, and shows this node.
