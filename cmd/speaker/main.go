@@ -18,6 +18,7 @@ import (
 	"github.com/heraldlb/herald/cmd/internal/program"
 	"github.com/heraldlb/herald/internal/core/l2"
 	"github.com/heraldlb/herald/internal/driver/gossip"
+	"github.com/heraldlb/herald/internal/driver/timeslice"
 	"github.com/heraldlb/herald/internal/kube"
 	"github.com/heraldlb/herald/speaker"
 )
@@ -51,6 +52,7 @@ func command() *cobra.Command {
 		Long:    long,
 		Version: version,
 	}, func(log *slog.Logger) { kube.RouteLogs(log) }, func(ctx context.Context, cfg *rest.Config, log *slog.Logger) error {
+		wakeUpSoon(log)
 		return speaker.Run(ctx, cfg, o, log)
 	})
 	f := cmd.Flags()
@@ -76,6 +78,16 @@ func command() *cobra.Command {
 	f.DurationVar(&o.BGPAnnounceDelay, "bgp-announce-delay", 25*time.Millisecond, "how long a new route is held back so that kube-proxy can serve it first (with externalTrafficPolicy Local also until its health check node port says so); 0 turns it off")
 	f.DurationVar(&o.BGPDrainWait, "bgp-drain-wait", 2*time.Second, "when the speaker ends, how long routers get to prefer other nodes before the routes are withdrawn")
 	return cmd
+}
+
+// wakeUpSoon makes heartbeats and answers come in time on a node whose processors are busy (docs/decisions/0010).
+func wakeUpSoon(log *slog.Logger) {
+	switch granted, err := timeslice.Shorten(); {
+	case err != nil:
+		log.Warn("No short time slices: on a busy node, answers and heartbeats may be late", "error", err)
+	case !granted:
+		log.Debug("This kernel has no short time slices (Linux 6.12 has)")
+	}
 }
 
 // envPort reads a port from the environment; one that cannot be read is

@@ -79,7 +79,7 @@ func groups() []group {
 			names: []string{"l2_cable_cut_p50_ms", "l2_cable_cut_p99_ms", "l2_cable_cut_client_p50_ms",
 				"l2_freeze_p50_ms", "l2_freeze_p99_ms", "l2_freeze_client_p50_ms", "l2_kill_p50_ms", "l2_kill_p99_ms", "l2_kill_client_p50_ms",
 				"l2_two_owner_ms_max", "l2_two_owner_healing_ms_max", "api_requests_per_failover", "l2_handover_failed_connections",
-				"speaker_cpu_percent_idle", "speaker_cpu_percent_arp_storm", "l2_false_moves_under_load"},
+				"speaker_cpu_percent_idle", "speaker_cpu_percent_arp_storm", "l2_false_moves_under_load", "l2_load_machine_stall_ms_max"},
 			run: failovers,
 		},
 		{

@@ -203,6 +203,7 @@ func (f *failing) storm(ctx context.Context, o Options, _ *cluster) ([]Result, e
 }
 
 // load keeps all cores busy and counts the addresses that another machine answers for than before: nothing has failed, so none should.
+// It says, too, whether the machine itself stood still meanwhile.
 func (f *failing) load(ctx context.Context, o Options, _ *cluster) ([]Result, error) {
 	if _, _, err := f.settled(ctx, o); err != nil {
 		o.say("before the load: %v", err) // after a move of one address two nodes answer
@@ -215,6 +216,7 @@ func (f *failing) load(ctx context.Context, o Options, _ *cluster) ([]Result, er
 	o.say("%d busy loops on %d cores for %v", 2*runtime.NumCPU(), runtime.NumCPU(), o.Load)
 	ctx, cancel := context.WithTimeout(ctx, o.Load)
 	defer cancel()
+	stood := stalls(ctx, o)
 	var hogs []*exec.Cmd
 	for range 2 * runtime.NumCPU() {
 		hog := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
@@ -227,5 +229,12 @@ func (f *failing) load(ctx context.Context, o Options, _ *cluster) ([]Result, er
 		_ = hog.Wait() // ended by ctx
 	}
 	f.overlaps = append(f.overlaps, overlaps(o))
-	return []Result{{"l2_false_moves_under_load", float64(f.answers.Moves() - before), "moves"}}, nil
+	longest, err := stood()
+	if err != nil {
+		o.say("whether the machine stood still is not known: %v", err)
+	}
+	return []Result{
+		{"l2_false_moves_under_load", float64(f.answers.Moves() - before), "moves"},
+		{"l2_load_machine_stall_ms_max", milliseconds(longest), "ms"},
+	}, nil
 }

@@ -118,19 +118,19 @@ type failing struct {
 
 // failovers measures how long it takes until all 1,000 addresses are answered again when their owner is lost, and, in the same lab,
 // that nothing moves and no connection fails when it should not.
-func failovers(ctx context.Context, o Options) ([]Result, error) {
+func failovers(ctx context.Context, o Options) (rs []Result, err error) {
 	c, err := up(ctx, o, lab.Options{Nodes: 3, Subnet: netip.MustParsePrefix("10.60.0.0/16"), Audit: true})
 	if err != nil {
 		return nil, err
 	}
 	defer c.down(ctx)
+	defer func() { c.keepLogs(o, rs) }()
 	f := &failing{cluster: c, names: map[wire.MAC]string{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := f.prepare(ctx, o); err != nil {
 		return nil, err
 	}
-	var rs []Result
 	var steps []measurement
 	for _, ft := range faults() {
 		steps = append(steps, measurement{o.wantsAny(ft.name+"_p50_ms", ft.name+"_p99_ms", ft.name+"_client_p50_ms", "l2_two_owner_ms_max", "l2_two_owner_healing_ms_max",
@@ -140,7 +140,7 @@ func failovers(ctx context.Context, o Options) ([]Result, error) {
 		measurement{o.wantsAny("l2_handover_failed_connections"), f.handOvers},
 		measurement{o.wantsAny("speaker_cpu_percent_idle"), f.idleCPU},
 		measurement{o.wantsAny("speaker_cpu_percent_arp_storm"), f.storm},
-		measurement{o.wantsAny("l2_false_moves_under_load"), f.load},
+		measurement{o.wantsAny("l2_false_moves_under_load", "l2_load_machine_stall_ms_max"), f.load},
 	)
 	more, err := measureAll(ctx, o, c, steps)
 	rs = append(rs, more...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,6 +104,23 @@ func (c *cluster) down(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 	defer cancel()
 	_ = c.Down(ctx) // the lab ends with this process in any case
+}
+
+// keepLogs copies the lab's logs, which go with it, if one of the results misses its target.
+func (c *cluster) keepLogs(o Options, rs []Result) {
+	targets := Targets()
+	if !slices.ContainsFunc(rs, func(r Result) bool { _, missed := verdict(r, targets); return missed }) {
+		return
+	}
+	dir, err := os.MkdirTemp("", "herald-bench-")
+	if err == nil {
+		err = os.CopyFS(dir, os.DirFS(c.LogDir()))
+	}
+	if err != nil {
+		o.say("a target is missed, and the logs cannot be kept: %v", err)
+		return
+	}
+	o.say("a target is missed; the logs are kept in %s", dir)
 }
 
 func (c *cluster) apply(ctx context.Context, manifests string) error {

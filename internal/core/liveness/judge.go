@@ -28,6 +28,7 @@ const (
 func (m *Machine) beat() {
 	m.beats++
 	m.late -= m.late / gapDecay
+	m.strain -= m.strain / strainDecay
 	for _, p := range m.watched {
 		m.send(p, Packet{Kind: Heartbeat, Routine: !p.heard.IsZero()})
 	}
@@ -257,7 +258,9 @@ func (m *Machine) hear(p *peer, pk *Packet, at time.Time) {
 		return // it is of no use
 	}
 	p.useful = latest(p.useful, at)
+	p.late = pk.Late
 	if p.watch != nil {
+		p.watch.late = p.late
 		p.watch.hear(at)
 	}
 	if p.dead > 0 && p.incarnation > p.dead {

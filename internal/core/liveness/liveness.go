@@ -55,7 +55,9 @@
 //
 // A node whose own timer is late has not been listening either: it extends its
 // patience by as much as it was late. And it grants more patience to a node
-// whose heartbeats came late in the last seconds.
+// whose heartbeats came late in the last seconds; and more again to one whose
+// packets say that its timers were late in the last minute, because what makes
+// them late once (processors that others keep busy) makes them later another time.
 //
 // # Losses in one direction
 //
@@ -98,6 +100,10 @@ type Config struct {
 	// SilenceMax bounds the patience with a node whose heartbeats were late.
 	// Default 450 ms.
 	SilenceMax time.Duration
+	// StrainMax bounds the patience with a node that says that its timers were
+	// late. Default 600 ms. A node that was not running for longer says nothing
+	// of it: no patience would have covered that.
+	StrainMax time.Duration
 	// Refute is how long a suspect has to object. Default 75 ms.
 	Refute time.Duration
 	// Lone is how much longer a suspicion must last that nobody shares or
@@ -110,6 +116,7 @@ func (c Config) withDefaults() Config {
 	c.Repeat = cmp.Or(c.Repeat, 30*time.Millisecond)
 	c.Silence = cmp.Or(c.Silence, 250*time.Millisecond)
 	c.SilenceMax = cmp.Or(c.SilenceMax, 450*time.Millisecond)
+	c.StrainMax = cmp.Or(c.StrainMax, 600*time.Millisecond)
 	c.Refute = cmp.Or(c.Refute, 75*time.Millisecond)
 	c.Lone = cmp.Or(c.Lone, 400*time.Millisecond)
 	return c
@@ -158,6 +165,9 @@ type Packet struct {
 	Deaf bool
 	// Record is the version of the sender's own record; 0: it does not say.
 	Record uint64
+	// Late is the longest that a timer of the sender was late in the last minute,
+	// decaying.
+	Late time.Duration
 
 	Subject            lb.NodeName
 	SubjectIncarnation uint64

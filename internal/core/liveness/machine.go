@@ -37,7 +37,8 @@ type Machine struct {
 	beats    int
 	heard    time.Time     // from anybody; zero: nobody yet
 	listened time.Time     // from when on silence counts: heard, or later
-	late     time.Duration // decays
+	late     time.Duration // the longest that a timer was late; decays
+	strain   time.Duration // the same, but for what no patience covers; decays more slowly
 
 	ready   Ready
 	before  map[lb.NodeName]bool // who was up when Ready was last called
@@ -137,6 +138,9 @@ func (m *Machine) excuse(now time.Time, late time.Duration) {
 		return
 	}
 	m.late = max(m.late, late)
+	if late < m.cfg.StrainMax {
+		m.strain = max(m.strain, late)
+	}
 	for _, p := range m.watched {
 		w := p.watch
 		w.base = later(w.base, late, now)
@@ -289,7 +293,7 @@ func (m *Machine) rewatch() {
 		}
 		if p.watch == nil {
 			// It gets twice the usual time to answer for the first time.
-			p.watch = &watch{base: m.now.Add(m.cfg.Silence), votes: map[lb.NodeName]time.Time{}}
+			p.watch = &watch{base: m.now.Add(m.cfg.Silence), late: p.late, votes: map[lb.NodeName]time.Time{}}
 			m.send(p, Packet{Kind: Heartbeat})
 		}
 		m.watched = append(m.watched, p)
@@ -306,7 +310,7 @@ func (m *Machine) send(to *peer, p Packet) {
 	m.sent++
 	p.From, p.To = m.cfg.Self, to.name
 	p.Life, p.Echo, p.Count = m.cfg.Life, to.life, m.sent
-	p.Incarnation, p.Record = m.incarnation, m.record
+	p.Incarnation, p.Record, p.Late = m.incarnation, m.record, m.strain
 	p.Watching = to.watch != nil
 	p.Lost = !to.up
 	p.Deaf = m.CutOff()

@@ -44,12 +44,13 @@ type peer struct {
 
 // conversation is what two lives of two nodes have exchanged.
 type conversation struct {
-	life     uint64    // of the peer; 0: not known
-	received uint64    // the highest count from it
-	window   uint64    // bit i: received-i was received
-	heard    time.Time // last packet that proves that it is alive; zero: none
-	useful   time.Time // the same, from a peer that hears somebody
-	record   uint64    // the newest one it has named
+	life     uint64        // of the peer; 0: not known
+	received uint64        // the highest count from it
+	window   uint64        // bit i: received-i was received
+	heard    time.Time     // last packet that proves that it is alive; zero: none
+	useful   time.Time     // the same, from a peer that hears somebody
+	record   uint64        // the newest one it has named
+	late     time.Duration // how late its timers were, as it said last
 }
 
 // fresh reports whether a count is new, and remembers it. Late packets are let
@@ -81,6 +82,8 @@ type watch struct {
 	base time.Time
 	// gap is the longest that heartbeats took lately; it decays.
 	gap time.Duration
+	// late: see conversation.
+	late time.Duration
 	// refused: its host says that nobody listens there any more.
 	refused bool
 	// votes: when other watchers, or gossip, said last that they do not hear it.
@@ -94,8 +97,12 @@ type watch struct {
 }
 
 // gapDecay: after that many heartbeats in time, about two thirds of a gap's
-// excess are forgotten. About 13 seconds.
-const gapDecay = 128
+// excess are forgotten. About 13 seconds. strainDecay is the same for how late
+// the timers of this node were: about a minute.
+const (
+	gapDecay    = 128
+	strainDecay = 600
+)
 
 // hear takes a sign of life that came at that time.
 func (w *watch) hear(at time.Time) {
@@ -114,7 +121,8 @@ func (w *watch) patience(c *Config) time.Duration {
 	if w.refused {
 		return c.Interval
 	}
-	return min(max(c.Silence, w.gap+c.Interval), c.SilenceMax)
+	strained := min(2*(c.Interval+w.late), c.StrainMax)
+	return max(min(max(c.Silence, w.gap+c.Interval), c.SilenceMax), strained)
 }
 
 // probe is when to ask the node itself. By then a heartbeat has been lost, or is

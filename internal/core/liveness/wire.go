@@ -23,6 +23,8 @@ import (
 //	42  age, in milliseconds, 65535 for more
 //	44  length and text of: sender, receiver, subject
 //	    version of the sender's record (8 bytes); the first speakers end before it
+//	    how late the sender's timers were, in milliseconds (2 bytes); the next ones
+//	    end before it
 //
 // Speakers of two versions run side by side while a cluster is upgraded. Whoever
 // knows more kinds or fields sends them at the end, where others do not look, or
@@ -69,13 +71,22 @@ func (p *Packet) Append(b []byte) []byte {
 	for _, n := range []uint64{p.Life, p.Echo, p.Count, p.Incarnation, p.SubjectIncarnation} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	b = binary.BigEndian.AppendUint16(b, uint16(min(max(p.Age/time.Millisecond, 0), 1<<16-1)))
+	b = appendMilliseconds(b, p.Age)
 	for _, name := range []lb.NodeName{p.From, p.To, p.Subject} {
 		name = name[:min(len(name), maxName)]
 		b = append(b, byte(len(name)))
 		b = append(b, name...)
 	}
-	return binary.BigEndian.AppendUint64(b, p.Record)
+	b = binary.BigEndian.AppendUint64(b, p.Record)
+	return appendMilliseconds(b, p.Late)
+}
+
+func appendMilliseconds(b []byte, d time.Duration) []byte {
+	return binary.BigEndian.AppendUint16(b, uint16(min(max(d/time.Millisecond, 0), 1<<16-1)))
+}
+
+func milliseconds(b []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint16(b)) * time.Millisecond
 }
 
 // Decode reads what Append has written, here or in another version of Herald.
@@ -87,7 +98,7 @@ func Decode(b []byte) (Packet, error) {
 	p := Packet{
 		Kind: Kind(b[0]), Watching: b[1]&flagWatching != 0, Deaf: b[1]&flagDeaf != 0,
 		Life: number(2), Echo: number(10), Count: number(18), Incarnation: number(26), SubjectIncarnation: number(34),
-		Age: time.Duration(binary.BigEndian.Uint16(b[42:])) * time.Millisecond,
+		Age: milliseconds(b[42:]),
 	}
 	rest := b[fixedSize:]
 	for _, name := range []*lb.NodeName{&p.From, &p.To, &p.Subject} {
@@ -98,7 +109,10 @@ func Decode(b []byte) (Packet, error) {
 		rest = rest[1+rest[0]:]
 	}
 	switch {
-	case len(rest) >= 8:
+	case len(rest) >= 10:
+		p.Late = milliseconds(rest[8:])
+		fallthrough
+	case len(rest) == 8:
 		p.Record = binary.BigEndian.Uint64(rest)
 	case len(rest) > 0:
 		return Packet{}, errMalformed

@@ -18,7 +18,7 @@ func TestWire(t *testing.T) {
 		{Kind: liveness.Heartbeat, From: "a", To: "b"},
 		{
 			Kind: liveness.Verdict, From: "node-1", To: "node-2", Life: 1, Echo: 2, Count: 3, Incarnation: 4, Watching: true, Deaf: true,
-			Subject: "node-3", SubjectIncarnation: 1 << 63, Age: 250 * time.Millisecond, Record: 1 << 62,
+			Subject: "node-3", SubjectIncarnation: 1 << 63, Age: 250 * time.Millisecond, Record: 1 << 62, Late: 65 * time.Second,
 		},
 	} {
 		b := p.Append(nil)
@@ -32,13 +32,18 @@ func TestWire(t *testing.T) {
 		if _, err := liveness.Decode(append(b, 1, 2, 3)); err != nil {
 			t.Errorf("with what a later version may add: %v", err)
 		}
-		first := len(b) - 8 // where the first speakers end
+		next := len(b) - 2 // where the next speakers end
+		p.Late = 0
+		if got, err := liveness.Decode(b[:next]); err != nil || cmp.Diff(p, got) != "" {
+			t.Errorf("from a next speaker: %+v, %v, want %+v", got, err, p)
+		}
+		first := next - 8 // where the first speakers end
 		p.Record = 0
 		if got, err := liveness.Decode(b[:first]); err != nil || cmp.Diff(p, got) != "" {
 			t.Errorf("from a first speaker: %+v, %v, want %+v", got, err, p)
 		}
 		for i := range b {
-			if _, err := liveness.Decode(b[:i]); err == nil && i != first {
+			if _, err := liveness.Decode(b[:i]); err == nil && i != first && i != next {
 				t.Errorf("the first %d of %d bytes are taken for a packet", i, len(b))
 			}
 		}
@@ -51,10 +56,10 @@ func TestWireFormat(t *testing.T) {
 	t.Parallel()
 	p := liveness.Packet{
 		Kind: liveness.Suspect, From: "a", To: "bc", Life: 1, Echo: 2, Count: 3, Incarnation: 4, Watching: true,
-		Subject: "d", SubjectIncarnation: 5, Age: 258 * time.Millisecond, Record: 6,
+		Subject: "d", SubjectIncarnation: 5, Age: 258 * time.Millisecond, Record: 6, Late: 259 * time.Millisecond,
 	}
 	const want = "0201" + "0000000000000001" + "0000000000000002" + "0000000000000003" + "0000000000000004" + "0000000000000005" +
-		"0102" + "0161" + "026263" + "0164" + "0000000000000006"
+		"0102" + "0161" + "026263" + "0164" + "0000000000000006" + "0103"
 	if diff := cmp.Diff(want, hex.EncodeToString(p.Append(nil))); diff != "" {
 		t.Errorf("bytes (-want +got):\n%s", diff)
 	}

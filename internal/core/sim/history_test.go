@@ -15,8 +15,12 @@ import (
 
 // listened is how long the liveness machine may take: a node is suspected after
 // 250 to 450 ms and has 75 ms to object; one whose suspicion nobody can share
-// waits for 400 ms more.
-const listened = 950 * time.Millisecond
+// waits for 400 ms more. One that was late by itself, as after a pause, may be
+// given 600 ms before it is suspected.
+const (
+	listened = 950 * time.Millisecond
+	strained = 150 * time.Millisecond
+)
 
 // watchedByAll is the size up to which each node is watched by all others.
 const watchedByAll = 5
@@ -90,6 +94,9 @@ func anything(cfg sim.Config) *history {
 	if cfg.Seed/8%2 == 0 {
 		h.calm(steps)
 	} else {
+		if cfg.Liveness {
+			h.cfg.Bound += strained
+		}
 		if cfg.Liveness && size > watchedByAll {
 			// A partition can take away a node together with all who watch it. Then
 			// those who are left learn of it by gossip (docs/l2.md, Failure detection).
