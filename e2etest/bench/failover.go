@@ -286,7 +286,7 @@ func (f *failing) loseOnce(ctx context.Context, o Options, ft fault) (took, seen
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := f.count(ft, begun, last); err != nil {
+	if err := f.count(o, ft, begun, last); err != nil {
 		return 0, 0, err
 	}
 	if err := sleep(ctx, afterward); err != nil {
@@ -323,7 +323,7 @@ func (f *failing) heal(ctx context.Context, o Options, ft fault, node string) er
 
 // count reads from the audit log what Herald asked of the API server in that time. A speaker that starts anew asks for everything, which
 // is not the fail-over's doing.
-func (f *failing) count(ft fault, begun, end time.Time) error {
+func (f *failing) count(o Options, ft fault, begun, end time.Time) error {
 	if ft.anew {
 		return nil
 	}
@@ -334,6 +334,9 @@ func (f *failing) count(ft fault, begun, end time.Time) error {
 	defer log.Close()
 	rs, err := probe.Requests(log, begun, end)
 	f.requests = append(f.requests, float64(len(rs)))
+	for _, r := range rs {
+		o.say("asked of the API server meanwhile: %s", r)
+	}
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/heraldlb/herald/internal/netnstest"
 )
 
 // TestShorten: threads that are there and threads that are made afterwards get short slices.
@@ -19,7 +21,7 @@ func TestShorten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !granted {
-		t.Skip("SKIPPED: this kernel knows no time slices of a thread's own (Linux 6.12)")
+		netnstest.Skip(t, "this kernel knows no time slices of a thread of its own (Linux 6.12)")
 	}
 	const others = 20
 	var all, looked sync.WaitGroup
