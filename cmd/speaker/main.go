@@ -84,9 +84,9 @@ func command() *cobra.Command {
 func wakeUpSoon(log *slog.Logger) {
 	switch granted, err := timeslice.Shorten(); {
 	case err != nil:
-		log.Warn("No short time slices: on a busy node, answers and heartbeats may be late", "error", err)
+		log.Warn("no short time slices: on a busy node, answers and heartbeats may be late", "error", err)
 	case !granted:
-		log.Debug("This kernel has no short time slices (Linux 6.12 has)")
+		log.Debug("this kernel has no short time slices (Linux 6.12 has)")
 	}
 }
 
