@@ -74,9 +74,10 @@ func (r *record) same(n *node) bool {
 func (m *Machine) mergeClaim(c Claim, offered bool) {
 	ip, cur := c.Address, m.claims[c.Address]
 	if c.Epoch == cur.epoch && c.Node == cur.node {
-		if !m.settled && cur.node != m.cfg.Self {
+		if !m.settled && !offered && cur.node != m.cfg.Self {
 			// Confirmed to a node that was cut off, and for which the claimant
-			// may still be dead: the news that it lives is on the way.
+			// may still be dead: the news that it lives is on the way. Who offers
+			// the claim does not confirm it, but wants it replaced.
 			cur.learned = m.now
 		}
 		cur.unproven = cur.unproven && c.Unproven // once proven, always so

@@ -82,6 +82,39 @@ func TestUrgeInVain(t *testing.T) {
 	}
 }
 
+// TestUrgeUnsettled: a request that comes while a node cannot follow it, because
+// its clock has jumped, does not make it believe in the dead owner any longer.
+func TestUrgeUnsettled(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.1", "n1", "n2")
+	n1, n2, n3 := settled("n1", g), settled("n2", g), settled("n3", g)
+	n2.Ready()
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2, "n3": n3})
+	expect(t, "n2 owns it", n1, ownership.Ready{Owners: []ownership.OwnerChange{{Key: g.Key, Owner: "n2"}}})
+	n3.Ready()
+	n1.Tick(start.Add(time.Second)) // unsettled, until 1.5 s at the latest
+	n1.Down("n2")
+	n1.Ready()
+	n3.Down("n2")
+	n3.Ready()
+	n1.Tick(start.Add(1200 * time.Millisecond))
+	n3.Tick(start.Add(200 * time.Millisecond))
+	urge := n3.Ready()
+	if len(urge.Send) == 0 || urge.Send[len(urge.Send)-1].To != "n1" {
+		t.Fatalf("n3 sends %+v, want a request to n1", urge.Send)
+	}
+	post(t, urge, n1)
+	if n1.Settled() || len(n1.Ready().Start) != 0 {
+		t.Fatal("n1 follows the request although it may have missed other claims")
+	}
+	n1.Tick(start.Add(1500 * time.Millisecond))
+	expect(t, "n1 settled", n1, ownership.Ready{
+		Start:  starting("192.0.2.1"),
+		Owners: []ownership.OwnerChange{{Key: g.Key, Owner: "n1"}},
+		Resync: true, // it was told nothing
+	})
+}
+
 // TestUrgeSpins: whoever waits for something else does not ask for the time again
 // and again.
 func TestUrgeSpins(t *testing.T) {

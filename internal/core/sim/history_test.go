@@ -54,6 +54,7 @@ var found = []uint64{
 	850437,  // n2 takes addresses from n1, which lives, and two packets to it are lost
 	1040188, // n1 was in doubt in a partition that nobody noticed, and did not ask later
 	378174,  // n0 has slept on a claim of n3's former life, which n3 does not know of
+	2283802, // n0, in doubt because its clock has jumped, takes n1's request for news that n2 lives
 }
 
 // TestFound goes through them again.
