@@ -71,8 +71,9 @@ func groups() []group {
 		},
 		{
 			title: "10,000 addresses at one node",
-			names: []string{"arp_reply_ratio_p50", "arp_reply_ratio_p99", "arp_offload_ratio_p50", "arp_offload_ratio_p99", "speaker_rss_mb_10k", "bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"},
-			run:   tenThousandAddresses,
+			names: []string{"arp_reply_ratio_p50", "arp_reply_ratio_p99", "arp_awake_ratio_p50", "arp_awake_ratio_p99",
+				"arp_offload_ratio_p50", "arp_offload_ratio_p99", "speaker_rss_mb_10k", "bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"},
+			run: tenThousandAddresses,
 		},
 		{
 			title: "1,000 addresses at one node",

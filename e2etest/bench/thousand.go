@@ -5,6 +5,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -174,9 +175,19 @@ func allocate(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 	return []Result{{"alloc_burst_ratio_1000", b.ratio(), "ratio"}}, nil
 }
 
-// arpReplies measures what answers.
+// arpReplies measures what answers, on the machine as it is and on one that does not sleep.
 func arpReplies(ctx context.Context, o Options, c *cluster) ([]Result, error) {
-	return resolve(ctx, o, c, "arp_reply")
+	out, err := resolve(ctx, o, c, "arp_reply")
+	if err != nil {
+		return nil, err
+	}
+	sleep, err := keepAwake()
+	if err != nil {
+		o.say("no arp_awake_ratio: %v", err)
+		return out, nil
+	}
+	awake, err := resolve(ctx, o, c, "arp_awake")
+	return append(out, awake...), errors.Join(err, sleep())
 }
 
 // offloaded measures the same when the kernel answers.
