@@ -74,14 +74,16 @@ func usableOf(c announce.Candidate, n *node) []string {
 func (m *Machine) eligible(g *group, name lb.NodeName) bool { return len(m.usable(g, name)) > 0 }
 
 // claimant returns the claim that the group is held by. The one on the key
-// counts; those on other addresses do when groups were joined or got another key.
+// counts; those on other addresses do when groups were joined or got another
+// key. These are no news that is to be believed: of two nodes that took the group
+// at once, one may have lost the key and won another address.
 func (m *Machine) claimant(g *group) (claim, bool) {
 	if c, ok := m.claims[g.Key]; ok && m.stands(g, c) {
 		return c, true
 	}
 	var best claim
 	for _, ip := range g.Addresses {
-		if c, ok := m.claims[ip]; ok && c.epoch > best.epoch && m.stands(g, c) {
+		if c, ok := m.claims[ip]; ok && c.epoch > best.epoch && m.eligible(g, c.node) {
 			best = c
 		}
 	}

@@ -3,6 +3,7 @@
 package ownership_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -97,5 +98,38 @@ func TestConcedeToFormerLife(t *testing.T) {
 	n3.Ready()
 	if len(n1.Answers()) != 0 || len(n3.Answers()) != 1 {
 		t.Errorf("n1 answers for %v, n3, which has won, for %v", n1.Answers(), n3.Answers())
+	}
+}
+
+// TestSplitGroup has two nodes take a group of two addresses at once, so that each
+// wins one of them. When the one that has the key dies, the claim of the other,
+// which died before and was heard of later, keeps nobody waiting.
+func TestSplitGroup(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.1", "n1", "n2", "n3") // n2 wins it from n3
+	won := make([]ownership.Claim, 2)
+	for i := byte(1); won[1].Node != "n3"; i++ { // until n3 wins the other address
+		g.Addresses = []netip.Addr{g.Key, netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: i})}
+		n1, n2, n3 := settled("n1", g), settled("n2", g), settled("n3", g)
+		n2.Ready()
+		n3.Ready()
+		n1.Up("n2")
+		n1.Up("n3")
+		receive(t, n1, n2.State())
+		n1.Ready()
+		n1.Tick(start.Add(10 * time.Millisecond))
+		n1.Down("n3")
+		n1.Tick(start.Add(20 * time.Millisecond))
+		receive(t, n1, n3.State())
+		n1.Ready()
+		if won = n1.Claims(); won[0].Node != "n2" {
+			t.Fatalf("n1 knows of %+v, want that n2 has the key", won)
+		}
+		n1.Tick(start.Add(30 * time.Millisecond))
+		n1.Down("n2")
+		expect(t, "both are dead", n1, ownership.Ready{
+			Start:  starting(g.Addresses[0].String(), g.Addresses[1].String()),
+			Owners: []ownership.OwnerChange{{Key: g.Key, Previous: "n2", Owner: "n1"}},
+		})
 	}
 }
