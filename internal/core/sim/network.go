@@ -35,6 +35,7 @@ func (c *Cluster) input(n *node, give func(*ownership.Machine)) {
 		n.liveness.SetRecord(n.machine.Record())
 	}
 	if now := n.machine.Settled(); now != was {
+		c.watch.stale = true // whether it could answer for what others have
 		c.trace("%s settled: %v", n.name, now)
 	}
 	for _, ip := range r.Stop {
