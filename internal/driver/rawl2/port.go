@@ -3,14 +3,13 @@
 package rawl2
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"syscall"
 	"time"
 
-	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/heraldlb/herald/internal/core/l2"
@@ -21,8 +20,7 @@ const readBuffer = 4 << 20
 
 // port is a packet socket on one link for one protocol.
 type port struct {
-	conn     *packet.Conn
-	raw      syscall.RawConn
+	fd       int
 	protocol int
 	spans    []span        // what the kernel passes; nil: everything
 	stop     int           // eventfd that ends serve
@@ -30,29 +28,45 @@ type port struct {
 	err      error         // why serve ended; read it after done
 }
 
+// openPort opens the socket by itself, without package net or one like it: those would have each packet wake up the thread of Go's
+// network poller, too, before the thread that answers gets its turn.
 func openPort(link l2.Link, protocol int, spans []span) (*port, error) {
-	filter, err := assemble(protocol, everything())
-	if err != nil {
-		return nil, err
-	}
-	ifi := &net.Interface{Index: link.Index, Name: link.Name, HardwareAddr: link.MAC[:]}
-	conn, err := packet.Listen(ifi, packet.Raw, protocol, &packet.Config{Filter: filter})
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) // 0: nothing arrives yet
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("use the packet socket: %w", err), conn.Close())
+	p := &port{fd: fd, done: make(chan struct{}), protocol: protocol}
+	filter, err := assemble(protocol, everything())
+	if err == nil {
+		err = p.filter(filter)
 	}
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make an eventfd: %w", err), conn.Close())
+	if err == nil {
+		// After a take-over everybody asks at once. As much as the kernel allows will do.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, readBuffer)
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: link.Index, Protocol: networkOrder(protocol)})
 	}
-	// After a take-over everybody asks at once. As much as the kernel allows will do.
-	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, readBuffer) })
-	p := &port{conn: conn, raw: raw, stop: stop, done: make(chan struct{}), protocol: protocol}
+	if err == nil {
+		p.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare a packet socket: %w", err), unix.Close(fd))
+	}
 	p.narrow(spans)
 	return p, nil
+}
+
+// networkOrder is the number of a protocol as packet(7) wants it.
+func networkOrder(protocol int) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, uint16(protocol)))
+}
+
+// filter has the kernel pass what the program says.
+func (p *port) filter(program []bpf.RawInstruction) error {
+	raw := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
 }
 
 // narrow makes the kernel pass only packets that are about the spans. If it does not take the program, everything
@@ -63,23 +77,20 @@ func (p *port) narrow(spans []span) {
 	}
 	filter, err := assemble(p.protocol, spans)
 	if err == nil {
-		err = p.conn.SetBPF(filter)
+		err = p.filter(filter)
 	}
 	p.spans = spans
 	if err != nil {
 		p.spans = nil // the old program is wrong now, and the next one may be taken
 		if filter, err = assemble(p.protocol, everything()); err == nil {
-			_ = p.conn.SetBPF(filter)
+			_ = p.filter(filter)
 		}
 	}
 }
 
 // serve answers packets until close or an error, then calls ended.
 func (p *port) serve(answer func(in, out []byte) []byte, ended func()) {
-	err := p.raw.Control(func(fd uintptr) { p.err = p.loop(int(fd), answer) })
-	if p.err == nil {
-		p.err = err
-	}
+	p.err = p.loop(answer)
 	close(p.done)
 	ended()
 }
@@ -87,9 +98,9 @@ func (p *port) serve(answer func(in, out []byte) []byte, ended func()) {
 // round limits the packets read between two looks at stop.
 const round = 64
 
-func (p *port) loop(fd int, answer func(in, out []byte) []byte) error {
+func (p *port) loop(answer func(in, out []byte) []byte) error {
 	in, out := make([]byte, 2048), make([]byte, 0, l2.MaxFrame)
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(p.stop), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}, {Fd: int32(p.stop), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for packets: %w", err)
@@ -98,7 +109,7 @@ func (p *port) loop(fd int, answer func(in, out []byte) []byte) error {
 			return nil
 		}
 		for range round {
-			n, err := unix.Read(fd, in)
+			n, err := unix.Read(p.fd, in)
 			if err == unix.EAGAIN || err == unix.EINTR {
 				break
 			}
@@ -107,7 +118,7 @@ func (p *port) loop(fd int, answer func(in, out []byte) []byte) error {
 			}
 			if reply := answer(in[:n], out); len(reply) > 0 {
 				// Whoever gets no answer asks again, and if the link is gone the next read says so.
-				_, _ = unix.Write(fd, reply)
+				_, _ = unix.Write(p.fd, reply)
 			}
 		}
 	}
@@ -118,14 +129,11 @@ const sendPatience = 20 * time.Millisecond
 
 // send writes one frame.
 func (p *port) send(frame []byte) {
-	// An error means that the socket is closed, by us or by serve.
-	_ = p.raw.Control(func(fd uintptr) {
-		if _, err := unix.Write(int(fd), frame); err == unix.EAGAIN || err == unix.ENOBUFS {
-			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-			_, _ = unix.Poll(fds, int(sendPatience.Milliseconds()))
-			_, _ = unix.Write(int(fd), frame)
-		}
-	})
+	if _, err := unix.Write(p.fd, frame); err == unix.EAGAIN || err == unix.ENOBUFS {
+		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLOUT}}
+		_, _ = unix.Poll(fds, int(sendPatience.Milliseconds()))
+		_, _ = unix.Write(p.fd, frame)
+	}
 }
 
 // close ends serve, which must have been started, and closes the socket.
@@ -134,6 +142,6 @@ func (p *port) close() {
 		panic("rawl2: stop a port: " + err.Error()) // an eventfd of ours that is open takes a 1
 	}
 	<-p.done
-	_ = p.conn.Close() // nothing is lost with it
+	_ = unix.Close(p.fd) // nothing is lost with it
 	_ = unix.Close(p.stop)
 }
