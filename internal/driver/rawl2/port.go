@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -101,6 +102,7 @@ const round = 64
 func (p *port) loop(answer func(in, out []byte) []byte) error {
 	in, out := make([]byte, 2048), make([]byte, 0, l2.MaxFrame)
 	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}, {Fd: int32(p.stop), Events: unix.POLLIN}}
+	var stint stint
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for packets: %w", err)
@@ -120,6 +122,9 @@ func (p *port) loop(answer func(in, out []byte) []byte) error {
 				// Whoever gets no answer asks again, and if the link is gone the next read says so.
 				_, _ = unix.Write(p.fd, reply)
 			}
+		}
+		if stint.yield(time.Now()) {
+			runtime.Gosched()
 		}
 	}
 }
