@@ -103,7 +103,8 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	offload := o.wantsAny("arp_offload_ratio_p50", "arp_offload_ratio_p99") && len(o.Manifests) == 0 // Herald's own chart
-	byL2 := offload || o.wantsAny(arpNames...)
+	own := o.wantsAny("arp_reply_ratio_p50", "arp_reply_ratio_p99", "arp_awake_ratio_p50", "arp_awake_ratio_p99", "speaker_rss_mb_10k")
+	byL2 := own || offload
 	manifest := manyByBGP
 	if byL2 {
 		manifest = manyByL2
@@ -115,7 +116,7 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	return measureAll(ctx, o, c, []measurement{
-		{o.wantsAny(arpNames...), arpReplies},
+		{own, arpReplies},
 		{o.wantsAny("speaker_rss_mb_10k"), func(ctx context.Context, o Options, c *cluster) ([]Result, error) {
 			mb, err := resident(ctx, c.Lab, programs(o)["speaker"])
 			return []Result{{"speaker_rss_mb_10k", mb, "MB"}}, err
@@ -124,9 +125,6 @@ func tenThousandAddresses(ctx context.Context, o Options) ([]Result, error) {
 		{o.wantsAny("bgp_full_table_10k_ms", "speaker_rss_mb_bgp_10k"), fullTable},
 	})
 }
-
-// arpNames are the results that the speaker's own answers are needed for.
-var arpNames = []string{"arp_reply_ratio_p50", "arp_reply_ratio_p99", "arp_awake_ratio_p50", "arp_awake_ratio_p99", "speaker_rss_mb_10k"}
 
 // endpoints gives all Services an endpoint.
 func (c *cluster) endpoints(ctx context.Context, o Options) error {
