@@ -321,7 +321,7 @@ func (m *Machine) claimAddress(ip netip.Addr, owner lb.NodeName) {
 	}
 	m.claims[ip] = claim{epoch: c.epoch + 1, node: owner, unproven: c.epoch == 0 || c.unproven, fights: c.fights}
 	if g, grouped := m.byAddress[ip]; grouped && owner == m.cfg.Self {
-		m.insist(letterOn{c.node, g.Key})
+		m.insistAgainst(c, g)
 	}
 	m.news[ip] = true
 	m.ready.StateChanged = true

@@ -202,8 +202,11 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 	for _, ip := range g.Addresses {
 		m.take(ip, 0)
 	}
-	if o.owner == from {
+	if o.owner == from { // who gets an answer
+		m.insist(letterOn{cur.former, g.Key})
 		m.lend(before)
+	} else {
+		m.insistAgainst(cur, g)
 	}
 	m.dirty[g.Key] = true
 	m.answerOffer(o, from)

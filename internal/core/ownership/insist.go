@@ -20,6 +20,13 @@ type insisting struct {
 	wait time.Duration // before that
 }
 
+// insistAgainst repeats the own claim on a group to whose claim it replaces; and to whose that one had replaced, who
+// may answer still, and not know of the claim between.
+func (m *Machine) insistAgainst(c claim, g *group) {
+	m.insist(letterOn{c.node, g.Key})
+	m.insist(letterOn{c.former, g.Key})
+}
+
 // insist repeats the claim on a group to a node that may answer for it, and would
 // go on if the claim were lost: gossip repeats it, but later.
 func (m *Machine) insist(key letterOn) {

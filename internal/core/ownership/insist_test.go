@@ -51,6 +51,50 @@ func TestInsist(t *testing.T) {
 	}
 }
 
+// TestInsistToFormer: n2 has an address and is cut off for so short a time that
+// nobody notices. Meanwhile n3 comes back from a partition with a higher claim on
+// it, which it may not have any more, and n1 gets it: n3 offers it, or n1 takes it by itself.
+// Not only n3 has to hear that, but n2, which knows of neither claim.
+func TestInsistToFormer(t *testing.T) {
+	t.Parallel()
+	before, now := group("192.0.2.2", "n1", "n2", "n3"), group("192.0.2.2", "n1", "n2")
+	for _, offered := range []bool{true, false} {
+		n1, n2, n3 := settled("n1", now), settled("n2", now), settled("n3", before)
+		n2.Ready()
+		for _, m := range []*ownership.Machine{n1, n3} {
+			m.Up("n2")
+			receive(t, m, n2.State())
+			m.Ready()
+		}
+		n3.Down("n2")
+		n3.Ready()
+		begun := believes(n1)
+		n1.Up("n3")
+		receive(t, n1, n3.State())
+		n1.Ready()
+		if offered {
+			n3.Up("n1")
+			receive(t, n3, n1.State())
+			n3.SetGroups(groups(now))
+			post(t, n3.Ready(), n1)
+		}
+		for at := time.Duration(0); at < time.Second; at += 10 * time.Millisecond {
+			n1.Tick(begun.Add(at))
+			for _, l := range n1.Ready().Send {
+				if l.To == "n2" { // others are lost
+					receive(t, n2, l.Data)
+				}
+			}
+			if offered == (at < 500*time.Millisecond) && len(n1.Answers()) != 1 {
+				t.Fatalf("offered: %v; n1 answers for %v after %v", offered, n1.Answers(), at)
+			}
+		}
+		if n2.Ready(); len(n2.Answers()) != 0 {
+			t.Errorf("offered: %v; n2 answers still", offered)
+		}
+	}
+}
+
 // believes lets so much time go by that a machine does not believe a claim any more
 // only because it has just learned it.
 func believes(m *ownership.Machine) (now time.Time) {

@@ -115,6 +115,8 @@ type claim struct {
 	epoch   uint64
 	node    lb.NodeName
 	learned time.Time // from another node; zero: made here
+	// former is whose claim it replaced, as far as this node knows.
+	former lb.NodeName
 	// unproven: nobody is known to have announced the address yet.
 	unproven bool
 	// fights counts how often in a row the address was taken from this node by

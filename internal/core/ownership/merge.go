@@ -108,7 +108,11 @@ func (m *Machine) mergeClaim(c Claim, offered bool) {
 		m.conceded[ip], m.news[ip] = cur, true
 	}
 	unproven := c.Unproven && (cur.epoch == 0 || cur.unproven)
-	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, unproven: unproven, fights: m.fights(cur, c.Node)}
+	former := cur.node
+	if former == c.Node {
+		former = cur.former
+	}
+	m.claims[ip] = claim{epoch: c.Epoch, node: c.Node, learned: m.now, former: former, unproven: unproven, fights: m.fights(cur, c.Node)}
 	if c.Node == m.cfg.Self {
 		m.news[ip] = true // of a former life; whoever told may be the only one that knows
 	}
