@@ -88,6 +88,7 @@ func (m *Machine) messages() []Letter {
 				p.offer(g, g.giving.turn)
 			}
 		}
+		out = append(out, m.grounds(to)...)
 		for _, u := range m.urges {
 			if g, known := m.groups[u.key]; known && u.to == to {
 				p.offer(g, 0)

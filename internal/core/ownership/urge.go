@@ -3,6 +3,7 @@
 package ownership
 
 import (
+	"slices"
 	"time"
 
 	"github.com/heraldlb/herald/internal/core/lb"
@@ -26,6 +27,25 @@ func (m *Machine) urge(g *group, elected lb.NodeName) {
 	}
 	g.urged++
 	m.urges = append(m.urges, letterOn{elected, g.Key})
+}
+
+// grounds shows a node the records of those who have what it is urged to take, and
+// live: they may not be able to tell it themselves that they cannot own it.
+func (m *Machine) grounds(to lb.NodeName) []Letter {
+	var owners []lb.NodeName
+	for _, u := range m.urges {
+		if n, known := m.nodes[m.claims[u.key].node]; u.to == to && known && n.alive && n != m.self && n.name != to {
+			owners = append(owners, n.name)
+		}
+	}
+	slices.Sort(owners)
+	var out []Letter
+	for _, owner := range slices.Compact(owners) {
+		msg := m.message(false)
+		msg.records = []record{recordOf(m.nodes[owner])}
+		out = append(out, Letter{To: to, Data: msg.encode()})
+	}
+	return out
 }
 
 // nextUrge is when to ask the elected node of an unclaimed group.

@@ -115,6 +115,29 @@ func TestUrgeUnsettled(t *testing.T) {
 	})
 }
 
+// TestUrgeGrounds: n1 has lost its interface, and what it says does not get to n2,
+// which would be next. n3, which hears both, tells n2 as it urges it.
+func TestUrgeGrounds(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.2", "n1", "n2", "n3") // in this order
+	n1, n2, n3 := settled("n1", g), settled("n2", g), settled("n3", g)
+	n1.Ready()
+	introduce(t, map[lb.NodeName]*ownership.Machine{"n1": n1, "n2": n2, "n3": n3})
+	n2.Ready()
+	n3.Ready()
+	n1.SetInterfaces(nil)
+	post(t, n1.Ready(), n3)
+	for at := time.Duration(0); len(n2.Answers()) == 0; at += 10 * time.Millisecond {
+		if at > 150*time.Millisecond {
+			t.Fatal("n2 waits for n1, which cannot own")
+		}
+		n2.Tick(start.Add(at))
+		n3.Tick(start.Add(at))
+		post(t, n3.Ready(), n2)
+		n2.Ready()
+	}
+}
+
 // TestUrgeSpins: whoever waits for something else does not ask for the time again
 // and again.
 func TestUrgeSpins(t *testing.T) {
