@@ -202,11 +202,10 @@ func (m *Machine) accept(o offer, from lb.NodeName) {
 	for _, ip := range g.Addresses {
 		m.take(ip, 0)
 	}
-	if o.owner == from { // who gets an answer
-		m.insist(letterOn{cur.former, g.Key})
+	m.insistAgainst(cur, g) // not always the one who offers: somebody may have been asked before this node
+	if o.owner == from {
+		delete(m.insists, letterOn{from, g.Key}) // it gets an answer
 		m.lend(before)
-	} else {
-		m.insistAgainst(cur, g)
 	}
 	m.dirty[g.Key] = true
 	m.answerOffer(o, from)

@@ -115,7 +115,7 @@ type claim struct {
 	epoch   uint64
 	node    lb.NodeName
 	learned time.Time // from another node; zero: made here
-	// former is whose claim it replaced, as far as this node knows.
+	// former is whose claim this one replaced when it was learned; empty: not known.
 	former lb.NodeName
 	// unproven: nobody is known to have announced the address yet.
 	unproven bool

@@ -23,7 +23,7 @@ func (m *Machine) Receive(data []byte) error {
 		m.mergeRecord(&msg.records[i])
 	}
 	for _, c := range msg.claims {
-		m.mergeClaim(c, len(msg.offers) > 0)
+		m.mergeClaim(c, m.isOffered(&msg, c.Address))
 	}
 	for _, o := range msg.offers {
 		m.accept(o, msg.sender)
@@ -37,6 +37,15 @@ func (m *Machine) Receive(data []byte) error {
 	m.hear(&msg)
 	m.trySettle()
 	return nil
+}
+
+// isOffered reports whether a message offers the group that an address is in.
+func (m *Machine) isOffered(msg *message, ip netip.Addr) bool {
+	key := ip
+	if g, grouped := m.byAddress[ip]; grouped {
+		key = g.Key
+	}
+	return slices.ContainsFunc(msg.offers, func(o offer) bool { return o.key == key })
 }
 
 func (m *Machine) mergeRecord(r *record) {

@@ -44,7 +44,9 @@ func openPort(link l2.Link, protocol int, spans []span) (*port, error) {
 	if err == nil {
 		// After a take-over everybody asks at once. As much as the kernel allows will do.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, readBuffer)
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: link.Index, Protocol: networkOrder(protocol)})
+		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: link.Index, Protocol: networkOrder(protocol)}); err != nil {
+			err = fmt.Errorf("bind it to %s: %w", link.Name, err)
+		}
 	}
 	if err == nil {
 		p.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC)

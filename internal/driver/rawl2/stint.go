@@ -7,8 +7,9 @@ import "time"
 const (
 	// quick is how soon after each other questions come in quick succession.
 	quick = 5 * time.Millisecond
-	// stintLimit is the longest time between two goes through Go's scheduler then: half of what its monitor allows.
-	stintLimit = 5 * time.Millisecond
+	// stintLength is how long it takes then until the next question is followed by a go through Go's scheduler. Together the two are no more
+	// than the 10 ms that its monitor allows.
+	stintLength = 5 * time.Millisecond
 )
 
 // stint decides when a goroutine that answers questions goes through Go's scheduler (runtime.Gosched), although nothing makes it.
@@ -24,11 +25,11 @@ type stint struct {
 	yielded  time.Time
 }
 
-// yield tells whether to go through the scheduler after a question that was answered now.
+// yield tells whether to go through the scheduler after questions that were answered now.
 func (s *stint) yield(now time.Time) bool {
 	last := s.answered
 	s.answered = now
-	if now.Sub(last) >= quick || now.Sub(s.yielded) < stintLimit {
+	if now.Sub(last) >= quick || now.Sub(s.yielded) < stintLength {
 		return false
 	}
 	s.yielded = now

@@ -11,8 +11,8 @@ import (
 func TestStint(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ every, want time.Duration }{
-		"storm":        {50 * time.Microsecond, stintLimit},
-		"quick":        {time.Millisecond, stintLimit},
+		"storm":        {50 * time.Microsecond, stintLength},
+		"quick":        {time.Millisecond, stintLength},
 		"just quick":   {quick - time.Microsecond, 2 * (quick - time.Microsecond)},
 		"not quick":    {quick, 0},
 		"now and then": {time.Second, 0},
@@ -34,8 +34,8 @@ func TestStint(t *testing.T) {
 				return
 			}
 			for i := 1; i < len(yields); i++ {
-				if d := yields[i].Sub(yields[i-1]); d < stintLimit || d > tt.want {
-					t.Fatalf("yields after %v, want %v to %v", d, stintLimit, tt.want)
+				if d := yields[i].Sub(yields[i-1]); d < stintLength || d > tt.want {
+					t.Fatalf("yields after %v, want %v to %v", d, stintLength, tt.want)
 				}
 			}
 			if len(yields) < 2 {
