@@ -166,7 +166,8 @@ func (e *engine) run(ctx context.Context) error {
 		if e.contact.next(e.machine) {
 			e.changed()
 		}
-		e.responder.Lease(time.Now().Add(ownership.DefaultFreezeLimit))
+		// From the last Tick on: since then the process may have stood still, and the machine does not know.
+		e.responder.Lease(e.machine.Ticked().Add(ownership.DefaultFreezeLimit))
 		timer.Reset(e.pause())
 	}
 	clear(e.answering) // nobody was there to take these

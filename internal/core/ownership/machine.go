@@ -206,6 +206,9 @@ func (m *Machine) Tick(now time.Time) {
 	m.balance()
 }
 
+// Ticked is the time of the last Tick.
+func (m *Machine) Ticked() time.Time { return m.now }
+
 // Next is when Tick is wanted before the TickInterval is over; the zero time
 // means that it is not. Ask after Ready.
 func (m *Machine) Next() time.Time {
