@@ -56,14 +56,29 @@ func (m *Machine) returnGreeting(from lb.NodeName, held uint64) {
 	if known := m.heldBy(from); uint64(len(known)) <= held {
 		return
 	}
+	if m.reminds(from) {
+		m.remind = append(m.remind, from)
+	}
+}
+
+// reminds reports whether this node is one of the few that tell another one what it
+// does not know.
+func (m *Machine) reminds(other lb.NodeName) bool {
 	before := 0
 	for name, n := range m.nodes { // counted, whatever the order
-		if n.alive && name != from && m.before(name, from) {
+		if n.alive && name != other && m.before(name, other) {
 			before++
 		}
 	}
-	if before < reminders {
-		m.remind = append(m.remind, from)
+	return before < reminders
+}
+
+// correct shows a node that a claim of its own has lost to a third one's. The two
+// may have come at once, and not have met yet.
+func (m *Machine) correct(lost Claim) {
+	g, grouped := m.byAddress[lost.Address]
+	if won := m.claims[lost.Address].node; grouped && won != lost.Node && won != m.cfg.Self && m.eligible(g, won) && m.reminds(lost.Node) {
+		m.acks[letterOn{lost.Node, g.Key}] = true
 	}
 }
 

@@ -61,3 +61,30 @@ func TestGreetSilent(t *testing.T) {
 		t.Errorf("%d greetings in a minute, want those of 10 seconds", n)
 	}
 }
+
+// TestCorrect: n1 and n2 start at once, take the same address, and have not met. n3,
+// which knows both, tells the one that has lost.
+func TestCorrect(t *testing.T) {
+	t.Parallel()
+	g := group("192.0.2.1", "n1", "n2") // n2 wins
+	n1, n2, n3 := settled("n1", g), settled("n2", g), settled("n3", g)
+	for _, m := range []*ownership.Machine{n1, n2} {
+		m.Up("n3")
+		n3.Up(map[*ownership.Machine]lb.NodeName{n1: "n1", n2: "n2"}[m])
+	}
+	post(t, n2.Ready(), n3)
+	n3.Ready()
+	post(t, n1.Ready(), n3)
+	for _, l := range n3.Ready().Send {
+		switch l.To {
+		case "n1":
+			receive(t, n1, l.Data)
+		case "n2":
+			t.Error("n3 corrects n2, too, which has won")
+		}
+	}
+	n1.Ready()
+	if len(n1.Answers()) != 0 || len(n2.Answers()) != 1 {
+		t.Errorf("n1 answers for %v, n2 for %v, want only n2", n1.Answers(), n2.Answers())
+	}
+}

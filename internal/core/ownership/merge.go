@@ -24,6 +24,9 @@ func (m *Machine) Receive(data []byte) error {
 	}
 	for _, c := range msg.claims {
 		m.mergeClaim(c, m.isOffered(&msg, c.Address))
+		if c.Node == msg.sender && !msg.full { // states are exchanged
+			m.correct(c)
+		}
 	}
 	for _, o := range msg.offers {
 		m.accept(o, msg.sender)

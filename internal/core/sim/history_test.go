@@ -56,6 +56,7 @@ var found = []uint64{
 	378174,  // n0 has slept on a claim of n3's former life, which n3 does not know of
 	2283802, // n0, in doubt because its clock has jumped, takes n1's request for news that n2 lives
 	2546959, // n3 and n2 took both addresses of a group, and either won one
+	4698181, // n1 and n2 start at once, and meet 0.2 s after they have taken the same addresses
 	3215965, // n2, which is next, does not hear that n0 has lost its interface
 	3059662, // n2, cut off for 0.3 s, hears of neither claim on what it has
 	2629096, // n0 listens first when its interface is back, and was measured as if it did not
